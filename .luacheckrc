@@ -1,0 +1,8 @@
+std = "luajit"
+max_line_length = 110
+cache = false
+
+files["spec"] = { std = "luajit+busted" }
+
+-- What a configuration file sees, and nothing else.
+files["examples/**/moonrabbit.lua"] = { read_globals = { "env" } }

@@ -1,0 +1,220 @@
+/* Taking the command line apart; see cli.h. */
+#include "cli.h"
+
+#include "common/redact.h"
+#include "help.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Options that stand without a value: the keys of scripts/config_keys.lua that are true or false. All others
+ * take the next word. */
+static const char *const switches[] = { "broker-tls-verify", "declare-durable" };
+
+/* The words as they are taken one by one. */
+struct parse {
+    struct cli *cli;
+    struct buffer *problems;
+    int next;
+    bool options_ended; /* by "--" */
+    bool wants_help;
+};
+
+static bool complain(struct buffer *problems, const char *before, const char *word, const char *after)
+{
+    (void)buffer_append_text(problems, before);
+    (void)redact_append(problems, slice_of(word));
+    (void)buffer_append_text(problems, after);
+    (void)buffer_append_text(problems, "\n");
+    return false;
+}
+
+static bool is_switch(const char *name)
+{
+    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
+        if (strcmp(name, switches[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The next word, where it is no option: "-" and "-1" are none. */
+static const char *take_value(struct parse *parse)
+{
+    if (parse->next >= parse->cli->word_count)
+        return NULL;
+    const char *word = parse->cli->words[parse->next];
+    if (word[0] == '-' && word[1] != '\0' && !isdigit((unsigned char)word[1]))
+        return NULL;
+    parse->next++;
+    return word;
+}
+
+static void take_file(struct parse *parse, const char *name)
+{
+    if (!name)
+        (void)complain(parse->problems, "-c names no file: write -c FILE", "", "");
+    else if (parse->cli->source.file)
+        (void)complain(parse->problems, "-c is given twice: give one configuration file, not also ", name,
+                       "");
+    else
+        parse->cli->source.file = name;
+}
+
+/* "--name", "--name=value" or "--name value"; `word` is without the dashes. */
+static void take_long_option(struct parse *parse, char *word)
+{
+    const char *value = NULL;
+    char *equals = strchr(word, '=');
+    if (equals) {
+        *equals = '\0';
+        value = equals + 1;
+    } else if (!is_switch(word)) {
+        value = strcmp(word, "help") == 0 ? NULL : take_value(parse);
+    }
+    if (strcmp(word, "help") == 0)
+        parse->wants_help = true;
+    else if (strcmp(word, "config") == 0)
+        take_file(parse, value);
+    else
+        parse->cli->flags[parse->cli->source.flag_count++] =
+            (struct config_flag){ .name = word, .value = value };
+}
+
+static void take_short_option(struct parse *parse, const char *word)
+{
+    if (strcmp(word, "-h") == 0)
+        parse->wants_help = true;
+    else if (word[1] == 'c')
+        take_file(parse, word[2] ? word + 2 : take_value(parse));
+    else
+        (void)complain(parse->problems, "there is no option ", word, ": only -c FILE and -h are that short");
+}
+
+static void take_handler(struct parse *parse, const char *word)
+{
+    if (parse->cli->source.handler)
+        (void)complain(parse->problems, "one handler is enough on the command line, and ", word,
+                       " is a second: write further ones into the configuration file");
+    else
+        parse->cli->source.handler = word;
+}
+
+static void take_word(struct parse *parse)
+{
+    char *word = parse->cli->words[parse->next++];
+    if (parse->options_ended || word[0] != '-' || word[1] == '\0')
+        take_handler(parse, word);
+    else if (strcmp(word, "--") == 0)
+        parse->options_ended = true;
+    else if (word[1] == '-')
+        take_long_option(parse, word + 2);
+    else
+        take_short_option(parse, word);
+}
+
+/* The words behind `run` and `check`. */
+static bool parse_options(struct cli *cli, const char *command, struct buffer *problems)
+{
+    struct parse parse = { .cli = cli, .problems = problems, .next = 2 };
+    while (parse.next < cli->word_count)
+        take_word(&parse);
+    if (parse.wants_help) {
+        cli->command = CLI_HELP;
+        cli->topic = command;
+        buffer_reset(problems);
+        return true;
+    }
+    cli->source.flags = cli->flags;
+    return problems->size == 0;
+}
+
+static bool parse_help(struct cli *cli, struct buffer *problems)
+{
+    cli->command = CLI_HELP;
+    cli->topic = cli->word_count > 2 ? cli->words[2] : NULL;
+    if (!cli->topic || help_is_command(cli->topic))
+        return true;
+    return complain(problems, "there is no command ", cli->topic, ": moonrabbit help lists them");
+}
+
+static bool parse_version(struct cli *cli, struct buffer *problems)
+{
+    cli->command = CLI_VERSION;
+    if (cli->word_count < 3)
+        return true;
+    if (strcmp(cli->words[2], "--help") != 0 && strcmp(cli->words[2], "-h") != 0)
+        return complain(problems, "version takes nothing more, and ", cli->words[2], " is something more");
+    cli->command = CLI_HELP;
+    cli->topic = "version";
+    return true;
+}
+
+static bool is_lua_file(const char *word)
+{
+    size_t length = strlen(word);
+    return length > 4 && strcmp(word + length - 4, ".lua") == 0;
+}
+
+static bool refuse_command(const char *word, struct buffer *problems)
+{
+    const char *nearest = help_nearest_command(word);
+    if (is_lua_file(word))
+        return complain(problems, "there is no command before the handler: did you mean moonrabbit run ",
+                        word, "?");
+    if (word[0] == '-')
+        return complain(problems, "a command goes first: did you mean moonrabbit run ", word, "?");
+    if (!nearest)
+        return complain(problems, "there is no command ", word, ": moonrabbit help lists them");
+    (void)complain(problems, "there is no command ", word, ": did you mean ");
+    problems->size--; /* the newline */
+    return complain(problems, "", nearest, "?");
+}
+
+static bool copy_words(struct cli *cli, int argc, char **argv)
+{
+    cli->words = calloc((size_t)argc + 1, sizeof *cli->words);
+    cli->flags = calloc((size_t)argc + 1, sizeof *cli->flags);
+    while (cli->words && cli->flags && cli->word_count < argc) {
+        cli->words[cli->word_count] = strdup(argv[cli->word_count]);
+        if (!cli->words[cli->word_count])
+            return false;
+        cli->word_count++;
+    }
+    return cli->words && cli->flags;
+}
+
+bool cli_parse(struct cli *cli, int argc, char **argv, struct buffer *problems)
+{
+    *cli = (struct cli){ .command = CLI_HELP };
+    if (!copy_words(cli, argc, argv))
+        return complain(problems, "no memory is left", "", "");
+    const char *command = cli->word_count > 1 && cli->words[1] ? cli->words[1] : "";
+    if (strcmp(command, "run") == 0 || strcmp(command, "check") == 0) {
+        cli->command = strcmp(command, "run") == 0 ? CLI_RUN : CLI_CHECK;
+        return parse_options(cli, command, problems);
+    }
+    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
+        return parse_help(cli, problems);
+    if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0 || strcmp(command, "-V") == 0)
+        return parse_version(cli, problems);
+    return refuse_command(command, problems);
+}
+
+void cli_clear(struct cli *cli)
+{
+    for (int i = 0; i < cli->word_count; i++) {
+        explicit_bzero(cli->words[i], strlen(cli->words[i])); /* URLs hold passwords */
+        free(cli->words[i]);
+    }
+    free(cli->words);
+    free(cli->flags);
+    *cli = (struct cli){ .command = CLI_HELP };
+}
+
+void cli_hide_passwords(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        redact_overwrite(argv[i]);
+}

@@ -1,0 +1,113 @@
+/* The cache: one region of shared memory, fixed in bytes and entries, that the host makes and every worker
+ * maps.
+ *
+ * The region is divided into shards by the hash of the key; each has a lock of its own, an index, an order of
+ * use, a heap of expiries and equal blocks that values are chained of, so that any free room serves any
+ * value. Inside the region there are only block numbers, no pointers, and each is checked before it is
+ * followed.
+ *
+ * The locks are robust: a process that is killed inside an operation leaves its shard marked as being
+ * changed, and whoever locks it next empties that shard and counts a reset. Nothing else is lost, and nothing
+ * stays locked.
+ *
+ * Room is made by what has expired first, then by what was used longest ago. A value that cannot fit in a
+ * shard, or a key over CACHE_KEY_MAX, is refused and displaces nothing. Every call may be made from any
+ * process that has mapped the region, one thread at a time in each; none calls back, allocates inside the
+ * region's locks, or raises. */
+#ifndef COMMON_CACHE_H
+#define COMMON_CACHE_H
+
+#include "common/buffer.h"
+#include "common/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CACHE_KEY_MAX = 1024 };
+
+enum cache_type { CACHE_STRING = 1, CACHE_NUMBER, CACHE_BOOLEAN, CACHE_TABLE };
+
+enum cache_result {
+    CACHE_OK,
+    CACHE_NOT_FOUND,
+    CACHE_EXISTS,
+    CACHE_NOT_A_NUMBER,
+    CACHE_KEY_TOO_LONG,
+    CACHE_TOO_LARGE, /* no shard could ever hold it */
+    CACHE_NO_MEMORY, /* of the caller's buffer; the cache is as before */
+};
+
+enum cache_mode { CACHE_SET, CACHE_ADD, CACHE_REPLACE };
+
+/* How the region is divided; every process keeps a copy of its own. */
+struct cache_geometry {
+    uint32_t shards;  /* a power of two */
+    uint32_t entries; /* in each shard */
+    uint32_t buckets; /* in each shard, a power of two */
+    uint32_t blocks;  /* in each shard */
+};
+
+struct cache_header;
+
+struct cache {
+    struct cache_header *header; /* the mapped region */
+    size_t size_bytes;
+    struct cache_geometry geometry;
+};
+
+struct cache_config {
+    size_t memory_bytes; /* of the whole region, everything included */
+    size_t entries;
+    int64_t ttl_ns; /* for whoever names none */
+};
+
+struct cache_stats {
+    uint64_t entries;
+    uint64_t bytes;          /* in blocks that hold entries */
+    uint64_t capacity_bytes; /* in all blocks */
+    uint64_t capacity_entries;
+    uint64_t hits;
+    uint64_t misses;
+    uint64_t evictions; /* of entries that had not expired */
+    uint64_t expired;
+    uint64_t resets; /* shards emptied because a process died while changing them */
+};
+
+/* Host: makes and maps the region; the descriptor is close-on-exec and the caller's to close. */
+bool cache_create(struct cache *cache, const struct cache_config *config, int *ret_fd, struct error *error);
+/* Worker: maps the region that it was given, after a look at its head. */
+bool cache_map(struct cache *cache, int fd, struct error *error);
+void cache_unmap(struct cache *cache);
+
+/* Appends the value to `value`. */
+enum cache_result cache_get(struct cache *cache, struct slice key, struct buffer *value,
+                            enum cache_type *ret_type);
+enum cache_result cache_has(struct cache *cache, struct slice key);
+enum cache_result cache_put(struct cache *cache, enum cache_mode mode, struct slice key, enum cache_type type,
+                            struct slice value, int64_t ttl_ns);
+/* Adds to the number that is there, whose ttl stays; where there is none, begins with *init (if not NULL) and
+ * `ttl_ns`. */
+enum cache_result cache_increment(struct cache *cache, struct slice key, double by, const double *init,
+                                  int64_t ttl_ns, double *ret_number);
+enum cache_result cache_delete(struct cache *cache, struct slice key);
+enum cache_result cache_ttl(struct cache *cache, struct slice key, int64_t *ret_ttl_ns);
+enum cache_result cache_expire(struct cache *cache, struct slice key, int64_t ttl_ns);
+
+/* Empties everything, or only keys that begin with `prefix`. */
+void cache_clear(struct cache *cache, struct slice prefix);
+
+/* Appends up to `most` keys that begin with `prefix`, each as u16 length and bytes; newest use first in each
+ * shard. */
+enum cache_result cache_keys(struct cache *cache, struct slice prefix, size_t most, struct buffer *keys);
+
+void cache_read_stats(struct cache *cache, struct cache_stats *stats);
+int64_t cache_default_ttl_ns(const struct cache *cache);
+
+/* Moves the clock of this region, for tests: nanoseconds added to the monotonic clock, in every process. */
+void cache_move_clock(struct cache *cache, int64_t by_ns);
+
+/* Walks everything: false with the first thing that is not as it must be. */
+bool cache_check(struct cache *cache, struct error *error);
+
+#endif

@@ -1,0 +1,25 @@
+/* The Lua sources that the binary carries; the build turns each scripts/NAME.lua into script_NAME. */
+#ifndef COMMON_SCRIPTS_H
+#define COMMON_SCRIPTS_H
+
+#include <stddef.h>
+
+/* scripts/config.lua: checks a configuration and fills in its defaults (run by host/config.c). */
+extern const char script_config[];
+extern const size_t script_config_size;
+
+/* Its parts, which it loads by name: scripts/config_keys.lua and so on. */
+extern const char script_config_problems[];
+extern const size_t script_config_problems_size;
+extern const char script_config_kinds[];
+extern const size_t script_config_kinds_size;
+extern const char script_config_keys[];
+extern const size_t script_config_keys_size;
+extern const char script_config_checks[];
+extern const size_t script_config_checks_size;
+
+/* scripts/sandbox.lua: builds the environment that a handler lives in (run by worker/sandbox.c). */
+extern const char script_sandbox[];
+extern const size_t script_sandbox_size;
+
+#endif

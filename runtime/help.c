@@ -1,0 +1,166 @@
+/* The help pages; see help.h. The options that they list are keys of scripts/config_keys.lua. */
+#include "help.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <string.h>
+
+static const char program_text[] =
+    "moonrabbit runs message handlers written in Lua against RabbitMQ.\n"
+    "\n"
+    "  moonrabbit run [-c FILE] [HANDLER.lua] [OPTIONS]    take messages from a queue\n"
+    "  moonrabbit check [-c FILE] [HANDLER.lua] [OPTIONS]  see whether run would work\n"
+    "  moonrabbit version                                  what this is built from\n"
+    "  moonrabbit help [COMMAND]                           this, or more of a command\n"
+    "\n"
+    "To begin with, a handler and a queue are enough:\n"
+    "\n"
+    "  $ cat handler.lua\n"
+    "  return function(order, message)\n"
+    "    if not order.total then return \"reject\", \"order without a total\" end\n"
+    "  end\n"
+    "  $ moonrabbit run handler.lua --queue orders\n";
+
+static const char run_text[] =
+    "moonrabbit run [-c FILE] [HANDLER.lua] [OPTIONS]\n"
+    "\n"
+    "Takes messages from a queue, gives each to the handler, and settles it by what\n"
+    "the handler returns. SIGTERM and SIGINT stop it in order, SIGHUP reads the\n"
+    "configuration and the handlers anew.\n"
+    "\n"
+    "  moonrabbit run handler.lua --queue orders\n"
+    "  moonrabbit run -c production.lua --workers 4\n"
+    "  moonrabbit run handler.lua --queue orders --exit-when-idle 2s\n";
+
+static const char check_text[] =
+    "moonrabbit check [-c FILE] [HANDLER.lua] [OPTIONS]\n"
+    "\n"
+    "Reads the configuration and loads each handler in a worker of its own, as run\n"
+    "does, says what it found, and stops. It connects to nothing.\n"
+    "\n"
+    "  moonrabbit check\n"
+    "  moonrabbit check -c production.lua && systemctl reload moonrabbit\n"
+    "  moonrabbit check handler.lua --queue orders\n";
+
+static const char options_text[] =
+    "\n"
+    "  -c, --config FILE        the configuration file (moonrabbit.lua, where it is\n"
+    "                           there); paths in it are relative to its folder\n"
+    "  --broker URL             amqp://user:password@host:port/vhost, or amqps://\n"
+    "  --queue NAME             the queue to take messages from\n"
+    "  --workers N              processes that run the handler (1)\n"
+    "  --prefetch N             messages that the broker hands out ahead (10)\n"
+    "  --limits-message SIZE    the largest message that is taken (16MiB)\n"
+    "  --declare-max-length N   declare the queue, with room for N messages\n"
+    "  --log-level LEVEL        debug, info, warning or error (info)\n"
+    "  --log-format FORMAT      logfmt, json, or auto: logfmt on a terminal\n";
+
+static const char run_options_text[] =
+    "  --shutdown-timeout TIME  how long a stop waits for running handlers (30s)\n"
+    "  --max-messages N         settle exactly N messages, then stop\n"
+    "  --exit-when-idle TIME    stop when the queue has been empty that long\n";
+
+static const char names_text[] =
+    "\n"
+    "Every key of the configuration is an option, too: broker.heartbeat is\n"
+    "--broker-heartbeat, and the key limits.memory of a consumer is --limits-memory,\n"
+    "for every consumer. The environment has them as MOONRABBIT_BROKER_HEARTBEAT,\n"
+    "MOONRABBIT_LIMITS_MEMORY and so on. An option goes before the environment, that\n"
+    "before the file.\n"
+    "\n"
+    "--name VALUE and --name=VALUE are the same, and -- ends the options. Sizes are\n"
+    "such as 64MiB, times such as 30s. A password on the command line is hidden from\n"
+    "ps, but the shell may remember it: MOONRABBIT_BROKER is the better place.\n";
+
+static const char version_text[] =
+    "moonrabbit version\n"
+    "\n"
+    "Says which version this is, and which versions of its libraries it uses.\n";
+
+static const char help_help_text[] =
+    "moonrabbit help [COMMAND]\n"
+    "\n"
+    "Explains a command: run, check or version. So does moonrabbit COMMAND --help.\n";
+
+static const char codes_text[] =
+    "\n"
+    "Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration.\n";
+
+enum { PARTS_MAX = 6, WORD_MAX = 16 };
+
+struct page {
+    const char *command;
+    const char *parts[PARTS_MAX]; /* ends with NULL */
+};
+
+static const struct page program_page = { NULL, { program_text, codes_text } };
+
+static const struct page pages[] = {
+    { "run", { run_text, options_text, run_options_text, names_text, codes_text } },
+    { "check", { check_text, options_text, names_text, codes_text } },
+    { "version", { version_text } },
+    { "help", { help_help_text } },
+};
+
+enum { PAGE_COUNT = sizeof pages / sizeof pages[0] };
+
+static const struct page *find_page(const char *command)
+{
+    for (size_t i = 0; i < PAGE_COUNT; i++) {
+        if (strcmp(pages[i].command, command) == 0)
+            return &pages[i];
+    }
+    return NULL;
+}
+
+void help_print(const char *command, FILE *stream)
+{
+    const struct page *page = command ? find_page(command) : &program_page;
+    assert(page);
+    for (size_t i = 0; page->parts[i]; i++)
+        (void)fputs(page->parts[i], stream);
+}
+
+bool help_is_command(const char *word)
+{
+    return find_page(word) != NULL;
+}
+
+static size_t least(size_t a, size_t b, size_t c)
+{
+    size_t smaller = a < b ? a : b;
+    return smaller < c ? smaller : c;
+}
+
+/* Levenshtein's distance of two words below WORD_MAX. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[WORD_MAX];
+    size_t length = strlen(b);
+    for (size_t j = 0; j <= length; j++)
+        row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= length; j++) {
+            size_t above = row[j];
+            row[j] = least(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[length];
+}
+
+const char *help_nearest_command(const char *word)
+{
+    const char *nearest = NULL;
+    size_t nearest_distance = 3;
+    for (size_t i = 0; i < PAGE_COUNT && strlen(word) < WORD_MAX; i++) {
+        size_t d = distance(word, pages[i].command);
+        if (d < nearest_distance && d < strlen(pages[i].command)) {
+            nearest = pages[i].command;
+            nearest_distance = d;
+        }
+    }
+    return nearest;
+}

@@ -1,0 +1,316 @@
+/* An open connection on the loop: frames in, events out, requests sent; see connection.h. */
+#include "host/amqp/internal.h"
+
+#include "common/clock.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void connection_free(struct connection *connection)
+{
+    if (!connection)
+        return;
+    if (connection->state)
+        (void)amqp_destroy_connection(connection->state);
+    address_clear(&connection->address);
+    buffer_clear(&connection->attributes);
+    free(connection);
+}
+
+int connection_fd(const struct connection *connection)
+{
+    return amqp_get_sockfd(connection->state);
+}
+
+const char *connection_name(const struct connection *connection)
+{
+    return connection->address.name;
+}
+
+unsigned connection_channel_max(const struct connection *connection)
+{
+    return (unsigned)amqp_get_channel_max(connection->state);
+}
+
+int connection_heartbeat_seconds(const struct connection *connection)
+{
+    return amqp_get_heartbeat(connection->state);
+}
+
+static struct slice slice_from(amqp_bytes_t bytes)
+{
+    return (struct slice){ .data = bytes.bytes, .size = bytes.len };
+}
+
+static bool lost(const struct connection *connection, int status, struct error *error)
+{
+    return error_set(error, ERROR_FAILED, "broker %s: connection lost: %s", connection->address.name,
+                     amqp_error_string2(status));
+}
+
+static bool send_method(struct connection *connection, uint16_t channel, amqp_method_number_t id,
+                        void *decoded, struct error *error)
+{
+    int status = amqp_send_method(connection->state, channel, id, decoded);
+    return status == AMQP_STATUS_OK || lost(connection, status, error);
+}
+
+static void take_deliver(const amqp_basic_deliver_t *deliver, struct event *event)
+{
+    event->kind = EVENT_DELIVER;
+    event->tag = deliver->delivery_tag;
+    event->redelivered = deliver->redelivered != 0;
+    event->exchange = slice_from(deliver->exchange);
+    event->routing_key = slice_from(deliver->routing_key);
+    event->text = slice_from(deliver->consumer_tag);
+}
+
+static void take_declared(const amqp_queue_declare_ok_t *declared, struct event *event)
+{
+    event->kind = EVENT_DECLARED;
+    event->messages = declared->message_count;
+    event->consumers = declared->consumer_count;
+}
+
+/* A close is answered at once: the other end waits for it. The answer's failure shows at the next read. */
+static void take_channel_close(struct connection *connection, const amqp_channel_close_t *close,
+                               struct event *event)
+{
+    amqp_channel_close_ok_t ok = { 0 };
+    struct error ignored;
+    event->kind = EVENT_CHANNEL_CLOSED;
+    event->code = close->reply_code;
+    event->text = slice_from(close->reply_text);
+    (void)send_method(connection, event->channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok, &ignored);
+}
+
+static void take_connection_close(struct connection *connection, const amqp_connection_close_t *close,
+                                  struct event *event)
+{
+    amqp_connection_close_ok_t ok = { 0 };
+    struct error ignored;
+    event->kind = EVENT_CLOSED;
+    event->code = close->reply_code;
+    event->text = slice_from(close->reply_text);
+    (void)send_method(connection, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok, &ignored);
+}
+
+static void take_method(struct connection *connection, const amqp_method_t *method, struct event *event)
+{
+    switch (method->id) {
+    case AMQP_BASIC_DELIVER_METHOD:
+        take_deliver(method->decoded, event);
+        break;
+    case AMQP_CHANNEL_OPEN_OK_METHOD:
+        event->kind = EVENT_CHANNEL_OPENED;
+        break;
+    case AMQP_CHANNEL_CLOSE_OK_METHOD:
+        event->kind = EVENT_CHANNEL_DONE;
+        break;
+    case AMQP_CHANNEL_CLOSE_METHOD:
+        take_channel_close(connection, method->decoded, event);
+        break;
+    case AMQP_QUEUE_DECLARE_OK_METHOD:
+        take_declared(method->decoded, event);
+        break;
+    case AMQP_BASIC_QOS_OK_METHOD:
+        event->kind = EVENT_QOS_SET;
+        break;
+    case AMQP_BASIC_CONSUME_OK_METHOD:
+        event->kind = EVENT_CONSUMING;
+        event->text = slice_from(((const amqp_basic_consume_ok_t *)method->decoded)->consumer_tag);
+        break;
+    case AMQP_BASIC_CANCEL_OK_METHOD:
+        event->kind = EVENT_CANCELLED;
+        break;
+    case AMQP_BASIC_CANCEL_METHOD:
+        event->kind = EVENT_CANCEL;
+        event->text = slice_from(((const amqp_basic_cancel_t *)method->decoded)->consumer_tag);
+        break;
+    case AMQP_CONNECTION_BLOCKED_METHOD:
+        event->kind = EVENT_BLOCKED;
+        event->text = slice_from(((const amqp_connection_blocked_t *)method->decoded)->reason);
+        break;
+    case AMQP_CONNECTION_UNBLOCKED_METHOD:
+        event->kind = EVENT_UNBLOCKED;
+        break;
+    case AMQP_CONNECTION_CLOSE_METHOD:
+        take_connection_close(connection, method->decoded, event);
+        break;
+    case AMQP_CONNECTION_CLOSE_OK_METHOD:
+        event->kind = EVENT_DONE;
+        break;
+    default:
+        break;
+    }
+}
+
+static bool take_frame(struct connection *connection, const amqp_frame_t *frame, struct event *event,
+                       struct error *error)
+{
+    *event = (struct event){ .kind = EVENT_OTHER, .channel = frame->channel };
+    switch (frame->frame_type) {
+    case AMQP_FRAME_METHOD:
+        take_method(connection, &frame->payload.method, event);
+        return true;
+    case AMQP_FRAME_HEADER:
+        buffer_reset(&connection->attributes);
+        if (frame->payload.properties.class_id != AMQP_BASIC_CLASS ||
+            !properties_encode(frame->payload.properties.decoded, &connection->attributes))
+            return error_set(error, ERROR_FAILED,
+                             "broker %s: connection given up: a message's properties cannot be read",
+                             connection->address.name);
+        event->kind = EVENT_HEADER;
+        event->body_bytes = frame->payload.properties.body_size;
+        event->attributes =
+            (struct slice){ .data = connection->attributes.data, .size = connection->attributes.size };
+        return true;
+    case AMQP_FRAME_BODY:
+        event->kind = EVENT_BODY;
+        event->text = slice_from(frame->payload.body_fragment);
+        return true;
+    default:
+        return true;
+    }
+}
+
+enum connection_next connection_read(struct connection *connection, struct event *event, struct error *error)
+{
+    const struct timeval zero = { 0 };
+    amqp_frame_t frame;
+    if (connection->release) {
+        amqp_maybe_release_buffers_on_channel(connection->state, connection->release_channel);
+        connection->release = false;
+    }
+    int status = amqp_simple_wait_frame_noblock(connection->state, &frame, &zero);
+    if (status == AMQP_STATUS_TIMEOUT)
+        return CONNECTION_DRY;
+    if (status != AMQP_STATUS_OK) {
+        lost(connection, status, error);
+        return CONNECTION_LOST;
+    }
+    connection->release = true;
+    connection->release_channel = frame.channel;
+    return take_frame(connection, &frame, event, error) ? CONNECTION_EVENT : CONNECTION_LOST;
+}
+
+bool connection_can_send(const struct connection *connection)
+{
+    struct pollfd poll_fd = { .fd = connection_fd(connection), .events = POLLOUT };
+    return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLOUT);
+}
+
+bool connection_send_channel_open(struct connection *connection, uint16_t channel, struct error *error)
+{
+    amqp_channel_open_t request = { .out_of_band = amqp_empty_bytes };
+    return send_method(connection, channel, AMQP_CHANNEL_OPEN_METHOD, &request, error);
+}
+
+bool connection_send_channel_close(struct connection *connection, uint16_t channel, struct error *error)
+{
+    amqp_channel_close_t request = { .reply_code = AMQP_REPLY_SUCCESS,
+                                     .reply_text = amqp_cstring_bytes("bye") };
+    return send_method(connection, channel, AMQP_CHANNEL_CLOSE_METHOD, &request, error);
+}
+
+static void add_number(amqp_table_t *table, const char *key, int64_t value)
+{
+    if (value < 0)
+        return;
+    amqp_table_entry_t *entry = &table->entries[table->num_entries++];
+    entry->key = amqp_cstring_bytes(key);
+    entry->value.kind = AMQP_FIELD_KIND_I64;
+    entry->value.value.i64 = value;
+}
+
+static void add_text(amqp_table_t *table, const char *key, const char *value)
+{
+    if (!value)
+        return;
+    amqp_table_entry_t *entry = &table->entries[table->num_entries++];
+    entry->key = amqp_cstring_bytes(key);
+    entry->value.kind = AMQP_FIELD_KIND_UTF8;
+    entry->value.value.bytes = amqp_cstring_bytes(value);
+}
+
+bool connection_send_declare(struct connection *connection, uint16_t channel, const char *queue,
+                             const struct declare_config *declare, struct error *error)
+{
+    enum { ARGUMENTS_MAX = 8 };
+    amqp_table_entry_t entries[ARGUMENTS_MAX];
+    amqp_table_t arguments = { .entries = entries };
+    if (declare->enabled) {
+        if (declare->has_type)
+            add_text(&arguments, "x-queue-type", declare->type == CONFIG_QUEUE_QUORUM ? "quorum" : "classic");
+        add_number(&arguments, "x-max-length", declare->max_length);
+        add_number(&arguments, "x-max-length-bytes", declare->max_bytes);
+        add_number(&arguments, "x-message-ttl", declare->ttl_ns < 0 ? -1 : declare->ttl_ns / CLOCK_NS_PER_MS);
+        add_text(&arguments, "x-overflow", declare->overflow);
+        add_text(&arguments, "x-dead-letter-exchange", declare->dead_letter_exchange);
+        add_text(&arguments, "x-dead-letter-routing-key", declare->dead_letter_routing_key);
+    }
+    amqp_queue_declare_t request = {
+        .queue = amqp_cstring_bytes(queue),
+        .passive = !declare->enabled,
+        .durable = declare->enabled && declare->durable,
+        .arguments = arguments,
+    };
+    return send_method(connection, channel, AMQP_QUEUE_DECLARE_METHOD, &request, error);
+}
+
+bool connection_send_qos(struct connection *connection, uint16_t channel, uint16_t prefetch,
+                         struct error *error)
+{
+    amqp_basic_qos_t request = { .prefetch_count = prefetch };
+    return send_method(connection, channel, AMQP_BASIC_QOS_METHOD, &request, error);
+}
+
+bool connection_send_consume(struct connection *connection, uint16_t channel, const char *queue,
+                             const char *tag, struct error *error)
+{
+    amqp_basic_consume_t request = { .queue = amqp_cstring_bytes(queue),
+                                     .consumer_tag = amqp_cstring_bytes(tag),
+                                     .arguments = amqp_empty_table };
+    return send_method(connection, channel, AMQP_BASIC_CONSUME_METHOD, &request, error);
+}
+
+bool connection_send_cancel(struct connection *connection, uint16_t channel, const char *tag,
+                            struct error *error)
+{
+    amqp_basic_cancel_t request = { .consumer_tag = amqp_cstring_bytes(tag) };
+    return send_method(connection, channel, AMQP_BASIC_CANCEL_METHOD, &request, error);
+}
+
+bool connection_send_ack(struct connection *connection, uint16_t channel, uint64_t tag, bool multiple,
+                         struct error *error)
+{
+    int status = amqp_basic_ack(connection->state, channel, tag, multiple);
+    return status == AMQP_STATUS_OK || lost(connection, status, error);
+}
+
+bool connection_send_nack(struct connection *connection, uint16_t channel, uint64_t tag, struct error *error)
+{
+    int status = amqp_basic_nack(connection->state, channel, tag, 0, 1);
+    return status == AMQP_STATUS_OK || lost(connection, status, error);
+}
+
+bool connection_send_reject(struct connection *connection, uint16_t channel, uint64_t tag,
+                            struct error *error)
+{
+    int status = amqp_basic_reject(connection->state, channel, tag, 0);
+    return status == AMQP_STATUS_OK || lost(connection, status, error);
+}
+
+bool connection_send_close(struct connection *connection, struct error *error)
+{
+    amqp_connection_close_t request = { .reply_code = AMQP_REPLY_SUCCESS,
+                                        .reply_text = amqp_cstring_bytes("bye") };
+    return send_method(connection, 0, AMQP_CONNECTION_CLOSE_METHOD, &request, error);
+}
+
+const char *amqp_connection_library(void)
+{
+    return amqp_version();
+}

@@ -1,0 +1,107 @@
+/* One AMQP connection: dialling, reading events, sending requests. This folder is the only place that knows
+ * rabbitmq-c.
+ *
+ * A connection is dialled by connection_dial on a thread of its own (it waits), and then belongs to the
+ * loop's thread, where nothing waits: connection_read takes frames with a zero timeout, and what it asks of
+ * the broker is sent as a bare method whose answer is an event like any other. Sends go out whole; they are
+ * small, and the caller asks connection_can_send before it sends many. */
+#ifndef HOST_AMQP_CONNECTION_H
+#define HOST_AMQP_CONNECTION_H
+
+#include "common/buffer.h"
+#include "common/error.h"
+#include "host/config.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    CONNECTION_FRAME_MAX = 131072,
+    /* Settlements are sent this many at a time between two looks at connection_can_send: 256 frames of 21
+     * bytes are 5.4 KB, less than the free third of a socket buffer that Linux promises by POLLOUT. */
+    CONNECTION_SEND_BATCH = 256,
+};
+
+struct connection;
+
+/* Connects and logs in; waits up to connection_timeout for each. NULL with an error that names the broker
+ * (without its password), what it said and what to do. May run in any thread. */
+struct connection *connection_dial(const struct broker_config *config, const char *url, unsigned channel_max,
+                                   struct error *error);
+/* Whether the files that broker.tls names can be used, where a URL asks for TLS; connects to nothing. */
+bool connection_check(const struct broker_config *config, struct error *error);
+/* Closes the socket at once and frees; NULL is allowed. An orderly end is connection_send_close and its
+ * answer. */
+void connection_free(struct connection *connection);
+
+int connection_fd(const struct connection *connection);
+const char *connection_name(const struct connection *connection);     /* "host:port/vhost" for logs */
+unsigned connection_channel_max(const struct connection *connection); /* as agreed with the broker */
+int connection_heartbeat_seconds(
+    const struct connection *connection); /* as agreed with the broker; 0: none */
+
+enum event_kind {
+    EVENT_CHANNEL_OPENED,
+    EVENT_CHANNEL_CLOSED, /* by the broker: code and text say why; it has been answered */
+    EVENT_CHANNEL_DONE,   /* the answer to connection_send_channel_close */
+    EVENT_DECLARED,       /* messages, consumers */
+    EVENT_QOS_SET,
+    EVENT_CONSUMING, /* text: the consumer tag */
+    EVENT_CANCELLED, /* the answer to connection_send_cancel */
+    EVENT_CANCEL,    /* the broker cancelled the consumer `text` */
+    EVENT_DELIVER,   /* tag, redelivered, exchange, routing_key, text: the consumer tag */
+    EVENT_HEADER,    /* body_bytes, attributes: as WIRE_DELIVER carries them */
+    EVENT_BODY,      /* text: the next piece */
+    EVENT_BLOCKED,   /* text: the reason */
+    EVENT_UNBLOCKED,
+    EVENT_CLOSED, /* the broker closed the connection: code and text; it has been answered */
+    EVENT_DONE,   /* the answer to connection_send_close */
+    EVENT_OTHER,  /* nothing that this program asked for */
+};
+
+struct event {
+    enum event_kind kind;
+    uint16_t channel;
+    uint16_t code; /* AMQP reply code */
+    uint64_t tag;
+    uint64_t body_bytes;
+    uint32_t messages;
+    uint32_t consumers;
+    bool redelivered;
+    struct slice text;
+    struct slice exchange;
+    struct slice routing_key;
+    struct slice attributes;
+};
+
+enum connection_next { CONNECTION_EVENT, CONNECTION_DRY, CONNECTION_LOST };
+
+/* The next event; its slices live until the next call. Sends heartbeats that are due. LOST fills the error.
+ */
+enum connection_next connection_read(struct connection *connection, struct event *event, struct error *error);
+
+/* Whether a batch of settlements goes out without waiting. */
+bool connection_can_send(const struct connection *connection);
+
+/* Requests; false with an error means that the connection is lost. Their answers come as events. */
+bool connection_send_channel_open(struct connection *connection, uint16_t channel, struct error *error);
+bool connection_send_channel_close(struct connection *connection, uint16_t channel, struct error *error);
+/* Declares as configured, or passively (does it exist?) where the configuration declares nothing. */
+bool connection_send_declare(struct connection *connection, uint16_t channel, const char *queue,
+                             const struct declare_config *declare, struct error *error);
+bool connection_send_qos(struct connection *connection, uint16_t channel, uint16_t prefetch,
+                         struct error *error);
+bool connection_send_consume(struct connection *connection, uint16_t channel, const char *queue,
+                             const char *tag, struct error *error);
+bool connection_send_cancel(struct connection *connection, uint16_t channel, const char *tag,
+                            struct error *error);
+bool connection_send_ack(struct connection *connection, uint16_t channel, uint64_t tag, bool multiple,
+                         struct error *error);
+bool connection_send_nack(struct connection *connection, uint16_t channel, uint64_t tag, struct error *error);
+bool connection_send_reject(struct connection *connection, uint16_t channel, uint64_t tag,
+                            struct error *error);
+bool connection_send_close(struct connection *connection, struct error *error);
+
+const char *amqp_connection_library(void); /* the version of rabbitmq-c: "0.11.0" */
+
+#endif

@@ -1,0 +1,18 @@
+/* How long to wait before the next try: doubles from `least_ns` to `most_ns`, with jitter so that a hundred
+ * programs do not come back to a broker at once. Pure but for the random numbers. */
+#ifndef HOST_BACKOFF_H
+#define HOST_BACKOFF_H
+
+#include <stdint.h>
+
+struct backoff {
+    int64_t least_ns;
+    int64_t most_ns;
+    unsigned failures; /* in a row */
+};
+
+/* The wait before the next try, one more failure counted: between half and the whole of the doubled step. */
+int64_t backoff_next_ns(struct backoff *backoff);
+void backoff_reset(struct backoff *backoff); /* after a success */
+
+#endif

@@ -1,0 +1,83 @@
+/* The broker as the host sees it: one consuming connection that is kept up over the list of URLs, and its
+ * channels.
+ *
+ * This is the one bounded owner of connections and channels: nobody else opens any. A channel belongs to a
+ * listener, which is told when the connection stands, when it is gone, and each event for its channel.
+ * Whoever finds the connection broken while sending says so by broker_fail; the connection is then dropped
+ * when the loop's turn is over, so no listener loses it under its feet. */
+#ifndef HOST_BROKER_H
+#define HOST_BROKER_H
+
+#include "common/error.h"
+#include "host/amqp/connection.h"
+#include "host/backoff.h"
+#include "host/config.h"
+#include "host/dial.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <ev.h>
+
+struct broker_listener {
+    void (*up)(void *owner);
+    void (*down)(void *owner); /* every channel is gone with the connection */
+    void (*event)(void *owner, const struct event *event);
+    void *owner;
+};
+
+enum broker_state { BROKER_DOWN, BROKER_DIALING, BROKER_UP, BROKER_CLOSING, BROKER_STOPPED };
+
+struct broker {
+    struct ev_loop *loop;
+    const struct broker_config *config;
+    struct broker_listener *channels; /* number n is at n - 1; owner NULL: free */
+    enum broker_state state;
+    struct connection *connection; /* valid when up or closing */
+    struct dial *dial;             /* valid when dialing */
+    size_t next_url;
+    struct backoff backoff;
+    int64_t give_up_ns; /* before the first success: when to stop trying */
+    bool was_up;
+    bool blocked;
+    bool broken; /* broker_fail was called: dropped at the end of the turn */
+    struct error failure;
+    ev_io readable;
+    ev_io writable;
+    ev_timer heartbeat;
+    ev_timer retry;
+    uint64_t reconnects;
+    void (*stopped)(void *owner);                           /* after broker_stop: the connection is closed */
+    void (*failed)(void *owner, const struct error *error); /* never came up: the program cannot start */
+    void *owner;
+};
+
+/* `config` must outlive the broker. */
+bool broker_init(struct broker *broker, struct ev_loop *loop, const struct broker_config *config,
+                 struct error *error);
+void broker_clear(struct broker *broker); /* drops what is open, at once */
+
+/* Takes the lowest free channel number; 0 with an error where max_channels are taken. */
+uint16_t broker_channel_take(struct broker *broker, const struct broker_listener *listener,
+                             struct error *error);
+void broker_channel_release(struct broker *broker, uint16_t channel);
+
+bool broker_start(struct broker *broker, struct error *error);
+
+/* Closes the connection in order; `stopped` is called when the broker has answered, or the connection is
+ * gone. */
+void broker_stop(struct broker *broker);
+
+/* A consumer consumes: the next loss is a new one. A broker that only lets one log in is not come back to faster. */
+void broker_is_useful(struct broker *broker);
+
+bool broker_is_up(const struct broker *broker);
+void broker_fail(struct broker *broker, const struct error *error);
+
+/* Makes the loop turn again as soon as the connection takes settlements. */
+void broker_wait_writable(struct broker *broker);
+
+/* Before the loop sleeps: drops a connection that was found broken. */
+void broker_turn(struct broker *broker);
+
+#endif

@@ -1,0 +1,140 @@
+/* The configuration as the host uses it: read once from a Lua file, flags and environment, checked,
+ * immutable.
+ *
+ * host/config.c is the only file of the host that knows Lua; the checking itself is scripts/config.lua, which
+ * reports every problem it finds, each as a sentence with key, value and what is accepted. */
+#ifndef HOST_CONFIG_H
+#define HOST_CONFIG_H
+
+#include "common/buffer.h"
+#include "common/error.h"
+#include "common/log.h"
+#include "common/wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum config_auth { CONFIG_AUTH_PLAIN, CONFIG_AUTH_EXTERNAL };
+
+struct tls_config {
+    char *ca;    /* PEM file of authorities; NULL: the system's */
+    char *cert;  /* client certificate, PEM; NULL: none */
+    char *key;   /* its key, PEM */
+    bool verify; /* chain and host name; on unless the configuration turns it off */
+};
+
+struct broker_config {
+    char **urls; /* at least one; they hold passwords: print them by broker_url_redact only */
+    size_t url_count;
+    enum config_auth auth;
+    struct tls_config tls;
+    int heartbeat_seconds;         /* 0: off */
+    int64_t connection_timeout_ns; /* to connect and log in, each */
+    int64_t io_timeout_ns;         /* for the broker's answer to a request */
+    int64_t wait_ns;               /* how long to keep trying at start; 0: once over the list */
+    unsigned max_channels;         /* hard bound, all connections together */
+};
+
+enum config_queue_type { CONFIG_QUEUE_CLASSIC, CONFIG_QUEUE_QUORUM };
+
+/* What `declare` says of the queue; absent numbers are -1, absent texts NULL. */
+struct declare_config {
+    bool enabled;
+    enum config_queue_type type;
+    bool has_type; /* x-queue-type is sent only where it is named */
+    bool durable;
+    int64_t max_length;
+    int64_t max_bytes;
+    int64_t ttl_ns;
+    char *overflow; /* as x-overflow takes it */
+    char *dead_letter_exchange;
+    char *dead_letter_routing_key;
+};
+
+enum config_ordering { CONFIG_ORDERING_NONE, CONFIG_ORDERING_KEY, CONFIG_ORDERING_HEADER };
+
+struct consumer_config {
+    char *name; /* unique in the program: the queue, with "-2" and so on where two share it */
+    char *queue;
+    char *handler; /* path of the script, relative to the working directory or absolute */
+    unsigned workers;
+    unsigned concurrency;
+    unsigned prefetch; /* 1 to 65535 */
+    enum wire_decode decode;
+    enum config_ordering ordering;
+    char *ordering_header; /* for CONFIG_ORDERING_HEADER */
+    struct {
+        int64_t memory_bytes;
+        int64_t deadline_ns;
+        int64_t grace_ns;
+        int64_t message_bytes;
+    } limits;
+    struct {
+        int64_t messages;
+        int64_t memory_bytes;
+        int64_t process_memory_bytes;
+    } recycle;
+    struct {
+        unsigned attempts; /* deliveries of one message at the most; at least 1 */
+        int64_t delay_ns;
+        double factor;
+        int64_t max_delay_ns;
+        double jitter; /* 0 to 1 */
+    } retry;
+    char *dead_letter; /* NULL: none */
+    struct declare_config declare;
+    char **http_allow;
+    size_t http_allow_count;
+};
+
+struct config {
+    char *file; /* NULL where there is none */
+    struct broker_config broker;
+    struct {
+        int64_t memory_bytes;
+        int64_t entries;
+        int64_t ttl_ns;
+    } cache;
+    struct {
+        int64_t warning_bytes;
+        int64_t critical_bytes;
+        int64_t interval_ns;
+    } memory;
+    struct {
+        char *listen;  /* "host:port"; NULL: "off" was asked for */
+        bool explicit; /* somebody asked for it: a port that is taken is then an error */
+    } status;
+    int64_t shutdown_timeout_ns;
+    enum log_level log_level;
+    enum log_format log_format;
+    int64_t max_messages;      /* --max-messages; 0: no end */
+    int64_t exit_when_idle_ns; /* --exit-when-idle; -1: never */
+    struct consumer_config *consumers;
+    size_t consumer_count; /* at least 1 */
+};
+
+/* One option of the command line. */
+struct config_flag {
+    const char *name;  /* without the dashes: "queue", "limits-memory" */
+    const char *value; /* NULL where it was given without one */
+};
+
+/* What the configuration is made from. All borrowed. */
+struct config_source {
+    const char *file; /* -c FILE; NULL: moonrabbit.lua in the working directory where it exists, else none */
+    const char *handler; /* HANDLER.lua on the command line; NULL: none */
+    const struct config_flag *flags;
+    size_t flag_count;
+    char **environment; /* of the process: entries that begin with MOONRABBIT_ are looked at */
+};
+
+/* NULL where anything is wrong; `problems` then holds one sentence a line, every one that was found. The
+ * caller frees with config_free. Reads the file named, and looks whether the files that it names are there.
+ */
+struct config *config_load(const struct config_source *source, struct buffer *problems);
+void config_free(struct config *config);
+
+const char *config_lua_library(void); /* "LuaJIT 2.1.0-beta3" */
+
+#endif

@@ -1,0 +1,639 @@
+/* A consumer's deliveries from arrival to settlement; see consumer.h. */
+#include "host/consumer.h"
+
+#include "common/clock.h"
+#include "common/fields.h"
+#include "common/log.h"
+#include "host/ruling.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COMPLAINTS_PER_SECOND = 10 };
+
+static const struct subscription_events subscription_events;
+static const struct pool_events pool_events;
+
+/* Arrival */
+
+static bool find_header(const struct delivery *delivery, const char *name, struct field *ret_field)
+{
+    struct slice table, key;
+    if (!wire_find(delivery_attributes(delivery), WIRE_HEADERS, &table))
+        return false;
+    while (fields_next_entry(&table, &key, ret_field) == FIELDS_ONE) {
+        if (slice_equals(key, name))
+            return true;
+    }
+    return false;
+}
+
+static uint64_t fingerprint_of(const struct delivery *delivery)
+{
+    return requeue_fingerprint(delivery_attributes(delivery), delivery_body(delivery));
+}
+
+/* A message that comes without the redelivered flag although it was sent back; see requeue.h. */
+static bool has_lost_its_flag(const struct consumer *consumer, uint64_t fingerprint)
+{
+    uint32_t prefetch = consumer->config->prefetch;
+    uint32_t most = prefetch < REQUEUE_ENTRIES / 2 ? prefetch : REQUEUE_ENTRIES / 2;
+    return consumer->requeues.count > most && requeue_count(&consumer->requeues, fingerprint) > most;
+}
+
+/* The attempt after the one with which it was sent back; 0 where nothing is known of that. */
+static uint32_t next_attempt(struct consumer *consumer, const struct delivery *delivery)
+{
+    if (consumer->requeues.count == 0)
+        return 0;
+    uint64_t fingerprint = fingerprint_of(delivery);
+    if (!delivery->redelivered && !has_lost_its_flag(consumer, fingerprint))
+        return 0;
+    uint32_t made = requeue_recall(&consumer->requeues, fingerprint);
+    return made ? made + 1 : 0;
+}
+
+/* Quorum queues count deliveries in a header
+ * (https://www.rabbitmq.com/quorum-queues.html#poison-message-handling). */
+static uint32_t attempt_of(struct consumer *consumer, const struct delivery *delivery)
+{
+    struct field count;
+    uint32_t attempt = next_attempt(consumer, delivery);
+    if (attempt == 0)
+        attempt = delivery->redelivered ? 2 : 1;
+    if (delivery->redelivered && find_header(delivery, "x-delivery-count", &count) &&
+        count.kind == FIELD_INTEGER && count.integer >= attempt && count.integer < UINT32_MAX)
+        attempt = (uint32_t)count.integer + 1;
+    return attempt;
+}
+
+static uint32_t hash_of(struct slice key)
+{
+    uint32_t hash = UINT32_C(2166136261);
+    for (size_t i = 0; i < key.size; i++)
+        hash = (hash ^ (unsigned char)key.data[i]) * UINT32_C(16777619);
+    return hash;
+}
+
+static uint32_t key_hash_of(const struct consumer *consumer, const struct delivery *delivery)
+{
+    struct slice key = { 0 };
+    struct field field;
+    if (consumer->config->ordering == CONFIG_ORDERING_KEY)
+        (void)wire_find(delivery_attributes(delivery), WIRE_ROUTING_KEY, &key);
+    else if (consumer->config->ordering == CONFIG_ORDERING_HEADER &&
+             find_header(delivery, consumer->config->ordering_header, &field))
+        key = field.kind == FIELD_BYTES
+                  ? field.bytes
+                  : (struct slice){ .data = (const char *)&field.integer, .size = sizeof field.integer };
+    return hash_of(key);
+}
+
+static void delivery_is_whole(struct consumer *consumer, struct delivery *delivery)
+{
+    consumer->counts.delivered++;
+    consumer->counts.redelivered += delivery->redelivered;
+    consumer->oversized += delivery->oversized;
+    consumer->active_ns = clock_now_ns();
+    delivery->attempt = attempt_of(consumer, delivery);
+    if (consumer->config->ordering != CONFIG_ORDERING_NONE)
+        delivery->key_hash = key_hash_of(consumer, delivery);
+}
+
+static void on_content(void *owner, const struct event *event)
+{
+    struct consumer *consumer = owner;
+    struct delivery *delivery;
+    struct error error;
+    switch (assembly_take(&consumer->assembly, &consumer->ledger, event,
+                          (uint64_t)consumer->config->limits.message_bytes, &delivery, &error)) {
+    case ASSEMBLY_WHOLE:
+        delivery_is_whole(consumer, delivery);
+        break;
+    case ASSEMBLY_BROKEN:
+        broker_fail(consumer->context->broker, &error);
+        break;
+    case ASSEMBLY_MORE:
+        break;
+    }
+}
+
+/* Settlement */
+
+static void count_settlement(struct consumer *consumer, enum settlement_kind kind)
+{
+    switch (kind) {
+    case SETTLE_ACK:
+        consumer->counts.acked++;
+        break;
+    case SETTLE_REQUEUE:
+        consumer->counts.requeued++;
+        break;
+    case SETTLE_REJECT:
+        consumer->counts.rejected++;
+        break;
+    }
+}
+
+/* One place in the budget was taken for the delivery. */
+static void settle(struct consumer *consumer, struct delivery *delivery, enum settlement_kind kind)
+{
+    if (kind == SETTLE_REQUEUE)
+        requeue_remember(&consumer->requeues, fingerprint_of(delivery), delivery->attempt);
+    consumer->active_ns = clock_now_ns();
+    count_settlement(consumer, kind);
+    ledger_settle(&consumer->ledger, delivery, kind, consumer->active_ns);
+    budget_settle(consumer->context->budget);
+}
+
+static void take_back(struct consumer *consumer, struct delivery *delivery)
+{
+    ledger_return(&consumer->ledger, delivery);
+    budget_return(consumer->context->budget);
+}
+
+static struct slice attribute_of(const struct delivery *delivery, enum wire_attribute_id id)
+{
+    struct slice value = { .data = "", .size = 0 };
+    (void)wire_find(delivery_attributes(delivery), id, &value);
+    return value;
+}
+
+/* A line about one message: what happened, where, to which message, why. */
+static void complain(struct consumer *consumer, const struct delivery *delivery, enum log_level level,
+                     const char *message, struct slice reason)
+{
+    if (level < log_get_level() || !limiter_pass(&consumer->complaints, clock_now_ns()))
+        return;
+    uint64_t held_back = limiter_take_held_back(&consumer->complaints);
+    struct slice id = attribute_of(delivery, WIRE_MESSAGE_ID);
+    struct slice key = attribute_of(delivery, WIRE_ROUTING_KEY);
+    const struct log_field fields[] = {
+        log_message(message),
+        log_text("queue", consumer->config->queue),
+        id.size ? log_bytes("id", id.data, id.size) : log_text("id", NULL),
+        log_bytes("routing_key", key.data, key.size),
+        log_unsigned("attempt", delivery->attempt),
+        log_unsigned("attempts", consumer->config->retry.attempts),
+        reason.size ? log_bytes("reason", reason.data, reason.size) : log_text("reason", NULL),
+        held_back ? log_unsigned("similar_lines_left_out", held_back)
+                  : log_text("similar_lines_left_out", NULL),
+        { 0 },
+    };
+    log_write(level, fields);
+}
+
+static void apply(struct consumer *consumer, struct delivery *delivery, struct ruling ruling,
+                  struct slice reason)
+{
+    if (ruling.message)
+        complain(consumer, delivery, ruling.by_choice ? LOG_INFO : LOG_WARNING, ruling.message, reason);
+    settle(consumer, delivery, ruling.settlement);
+}
+
+static void on_result(void *owner, struct worker_process *worker, const struct wire_result *result,
+                      struct slice text)
+{
+    struct consumer *consumer = owner;
+    struct delivery *delivery = ledger_find(&consumer->ledger, result->slot, worker, result->seq);
+    if (!delivery) {
+        consumer->counts.stale += result->verdict != WIRE_SKIPPED;
+        return;
+    }
+    if (result->verdict == WIRE_SKIPPED) {
+        take_back(consumer, delivery);
+        return;
+    }
+    consumer->counts.failed += result->verdict == WIRE_ERROR || result->verdict == WIRE_OUT_OF_MEMORY ||
+                               result->verdict == WIRE_OUT_OF_TIME;
+    apply(consumer, delivery,
+          ruling_for_result((enum wire_verdict)result->verdict, delivery->attempt,
+                            consumer->config->retry.attempts),
+          text);
+}
+
+/* Only the message that the worker was at is charged; the others go to other workers as if nothing had been.
+ */
+static void on_gone(void *owner, struct worker_process *worker)
+{
+    struct consumer *consumer = owner;
+    uint64_t running = 0;
+    int64_t since_ns;
+    bool charge = consumer->phase == CONSUMER_RUNNING && worker_running(worker, &running, &since_ns);
+    consumer->counts.worker_deaths +=
+        worker->was_ready && !worker->dismissed && consumer->phase == CONSUMER_RUNNING;
+    struct delivery *next;
+    for (struct delivery *delivery = consumer->ledger.order.first; delivery; delivery = next) {
+        next = delivery->order.next;
+        if (delivery->state != DELIVERY_DISPATCHED || delivery->worker != worker)
+            continue;
+        if (charge && delivery->seq == running) {
+            consumer->counts.failed++;
+            apply(consumer, delivery, ruling_for_crash(delivery->attempt, consumer->config->retry.attempts),
+                  slice_of(*worker->last_words ? worker->last_words : worker->reason));
+        } else {
+            take_back(consumer, delivery);
+        }
+    }
+}
+
+/* Bodies over limits.message: known by their header, never kept, never handed out. */
+static void refuse_oversized(struct consumer *consumer)
+{
+    struct delivery *next;
+    if (consumer->oversized == 0)
+        return;
+    for (struct delivery *delivery = consumer->ledger.held.first; delivery; delivery = next) {
+        next = delivery->queue.next;
+        if (!delivery->oversized || !budget_take(consumer->context->budget))
+            continue;
+        char reason[128];
+        (void)snprintf(reason, sizeof reason, "its body has %" PRIu64 " bytes, limits.message is %" PRId64,
+                       delivery->body_bytes, consumer->config->limits.message_bytes);
+        complain(consumer, delivery, LOG_WARNING, "message rejected: its body is too large",
+                 slice_of(reason));
+        settle(consumer, delivery, SETTLE_REJECT);
+        consumer->oversized--;
+    }
+}
+
+static bool send_settlement(struct consumer *consumer, const struct settlement *settlement)
+{
+    struct broker *broker = consumer->context->broker;
+    uint16_t channel = consumer->subscription.channel;
+    struct error error;
+    bool sent = true;
+    switch (settlement->kind) {
+    case SETTLE_ACK:
+        sent =
+            connection_send_ack(broker->connection, channel, settlement->tag, settlement->multiple, &error);
+        break;
+    case SETTLE_REQUEUE:
+        sent = connection_send_nack(broker->connection, channel, settlement->tag, &error);
+        break;
+    case SETTLE_REJECT:
+        sent = connection_send_reject(broker->connection, channel, settlement->tag, &error);
+        break;
+    }
+    if (!sent)
+        broker_fail(broker, &error);
+    return sent;
+}
+
+static void send_settlements(struct consumer *consumer)
+{
+    struct ledger *ledger = &consumer->ledger;
+    struct settlement settlement;
+    unsigned sent = 0;
+    if (ledger->acked.count + ledger->refused.count == 0 || !subscription_can_settle(&consumer->subscription))
+        return;
+    int64_t now_ns = clock_now_ns();
+    for (;;) {
+        if (sent % CONNECTION_SEND_BATCH == 0 &&
+            !connection_can_send(consumer->context->broker->connection)) {
+            broker_wait_writable(consumer->context->broker);
+            return;
+        }
+        if (!ledger_next_settlement(ledger, now_ns, &settlement) || !send_settlement(consumer, &settlement))
+            return;
+        sent++;
+    }
+}
+
+/* The subscription */
+
+static void on_consuming(void *owner)
+{
+    struct consumer *consumer = owner;
+    consumer->active_ns = clock_now_ns();
+}
+
+/* What was at work stays at work: its results come late, and are dropped. */
+static void on_reset(void *owner)
+{
+    struct consumer *consumer = owner;
+    handout_recall(&consumer->handout);
+    for (unsigned i = 0; i < consumer->ledger.dispatched; i++)
+        budget_return(consumer->context->budget);
+    assembly_reset(&consumer->assembly);
+    ledger_drop(&consumer->ledger);
+    consumer->oversized = 0;
+}
+
+static bool is_settled(void *owner)
+{
+    const struct consumer *consumer = owner;
+    return ledger_in_use(&consumer->ledger) == 0;
+}
+
+static void on_cancelled(void *owner)
+{
+    (void)owner; /* the next turn looks whether all is drained */
+}
+
+static void check_ended(struct consumer *consumer)
+{
+    if (consumer->phase != CONSUMER_CLOSING || !consumer->channel_done || !consumer->pool_done)
+        return;
+    consumer->phase = CONSUMER_ENDED;
+    const struct consumer_counts *counts = &consumer->counts;
+    log_info(log_message("consumer stopped"), log_text("queue", consumer->config->queue),
+             log_unsigned("delivered", counts->delivered), log_unsigned("acked", counts->acked),
+             log_unsigned("requeued", counts->requeued), log_unsigned("rejected", counts->rejected),
+             log_unsigned("failed", counts->failed), log_unsigned("redelivered", counts->redelivered),
+             log_unsigned("handed_back", counts->handed_back), log_unsigned("stale_results", counts->stale),
+             log_unsigned("worker_deaths", counts->worker_deaths),
+             log_unsigned("recycled", recycles_total(&consumer->recycles)));
+    consumer->context->events->ended(consumer->context->owner, consumer);
+}
+
+static void on_closed(void *owner)
+{
+    struct consumer *consumer = owner;
+    consumer->channel_done = true;
+    check_ended(consumer);
+}
+
+static void fail(struct consumer *consumer, const struct error *error)
+{
+    if (consumer->failed)
+        return;
+    consumer->failed = true;
+    consumer->context->events->failed(consumer->context->owner, consumer, error);
+}
+
+static void on_refused(void *owner, const struct error *error)
+{
+    fail(owner, error);
+}
+
+static const struct subscription_events subscription_events = {
+    .consuming = on_consuming,
+    .content = on_content,
+    .reset = on_reset,
+    .settled = is_settled,
+    .cancelled = on_cancelled,
+    .closed = on_closed,
+    .refused = on_refused,
+};
+
+/* The pool */
+
+/* A handler's own line: its fields are its own, the consumer's name is ours. */
+static void on_log(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes)
+{
+    const struct consumer *consumer = owner;
+    struct log_field fields[LOG_FIELDS_MAX];
+    struct wire_attribute attribute, value;
+    struct slice text = { .data = "", .size = 0 };
+    size_t count = 3;
+    (void)wire_find(attributes, WIRE_TEXT, &text);
+    fields[0] = log_bytes("msg", text.data, text.size);
+    fields[1] = log_text("consumer", consumer->config->name);
+    fields[2] = log_unsigned("worker", worker->lane + 1);
+    while (count + 1 < LOG_FIELDS_MAX && wire_take_attribute(&attributes, &attribute) == WIRE_FRAME) {
+        if (attribute.id != WIRE_KEY || wire_take_attribute(&attributes, &value) != WIRE_FRAME)
+            continue;
+        fields[count++] = (struct log_field){
+            .key = attribute.value.data,
+            .key_bytes = attribute.value.size,
+            .kind = value.id == WIRE_LITERAL ? LOG_KIND_LITERAL : LOG_KIND_STRING,
+            .text = value.value.data,
+            .text_bytes = value.value.size,
+        };
+    }
+    fields[count] = (struct log_field){ 0 };
+    log_write(level, fields);
+}
+
+static void on_recycled(void *owner, struct worker_process *worker, const struct wire_recycled *recycled)
+{
+    struct consumer *consumer = owner;
+    recycles_add(&consumer->recycles, consumer->config, worker->lane, recycled);
+}
+
+static void on_started(void *owner)
+{
+    struct consumer *consumer = owner;
+    consumer->context->events->started(consumer->context->owner, consumer);
+}
+
+static void on_reloaded(void *owner, const struct error *error)
+{
+    struct consumer *consumer = owner;
+    if (!error) {
+        consumer->config = consumer->next_config;
+        consumer->subscription.config = consumer->config;
+        consumer->handout.by_key = consumer->config->ordering != CONFIG_ORDERING_NONE;
+        /* What the old workers have not begun is for the new code. */
+        handout_recall(&consumer->handout);
+    }
+    consumer->next_config = NULL;
+    consumer->context->events->reloaded(consumer->context->owner, consumer, error);
+}
+
+static void on_pool_failed(void *owner, const struct error *error)
+{
+    fail(owner, error);
+}
+
+static void on_pool_empty(void *owner)
+{
+    struct consumer *consumer = owner;
+    consumer->pool_done = true;
+    check_ended(consumer);
+}
+
+static const struct pool_events pool_events = {
+    .result = on_result,
+    .log = on_log,
+    .recycled = on_recycled,
+    .gone = on_gone,
+    .started = on_started,
+    .reloaded = on_reloaded,
+    .failed = on_pool_failed,
+    .empty = on_pool_empty,
+};
+
+/* Turns */
+
+static void close_down(struct consumer *consumer)
+{
+    consumer->phase = CONSUMER_CLOSING;
+    pool_stop(&consumer->pool);
+    if (consumer->subscribed)
+        subscription_close(&consumer->subscription);
+    else
+        on_closed(consumer);
+}
+
+static void hand_back(struct consumer *consumer)
+{
+    int64_t now_ns = clock_now_ns();
+    while (consumer->ledger.held.first) {
+        consumer->counts.handed_back++;
+        ledger_settle(&consumer->ledger, consumer->ledger.held.first, SETTLE_REQUEUE, now_ns);
+    }
+}
+
+/* One step of the end for each turn that finds it possible. */
+static void advance_end(struct consumer *consumer)
+{
+    bool cancelled = !consumer->subscribed || consumer->subscription.state == SUBSCRIPTION_CANCELLED;
+    if (consumer->phase == CONSUMER_DRAINING && cancelled && consumer->ledger.dispatched == 0) {
+        hand_back(consumer);
+        consumer->phase = CONSUMER_FLUSHING;
+    }
+    if (consumer->phase == CONSUMER_FLUSHING) {
+        send_settlements(consumer);
+        if (ledger_in_use(&consumer->ledger) == 0)
+            close_down(consumer);
+    }
+}
+
+static void set_timer(struct ev_loop *loop, ev_timer *timer, int64_t wait_ns)
+{
+    if (ev_is_active(timer))
+        return;
+    ev_timer_set(timer, wait_ns > 0 ? (double)wait_ns / 1e9 : 0, 0);
+    ev_timer_start(loop, timer);
+}
+
+/* The turn that follows does the work. */
+static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)watcher;
+    (void)events;
+}
+
+static void hand_out(struct consumer *consumer)
+{
+    refuse_oversized(consumer);
+    if (!handout_run(&consumer->handout)) {
+        struct error error;
+        error_set(&error, ERROR_FAILED, "no memory to hand out messages");
+        fail(consumer, &error);
+    }
+    if (handout_rebalance(&consumer->handout, clock_now_ns())) {
+        (void)handout_run(&consumer->handout);
+        set_timer(consumer->context->loop, &consumer->rebalance, HANDOUT_STUCK_NS);
+    }
+}
+
+void consumer_turn(struct consumer *consumer)
+{
+    if (consumer->phase == CONSUMER_RUNNING) {
+        hand_out(consumer);
+        send_settlements(consumer);
+    } else if (consumer->phase == CONSUMER_DRAINING || consumer->phase == CONSUMER_FLUSHING) {
+        send_settlements(consumer);
+        advance_end(consumer);
+    }
+    int64_t due_ns = ledger_due_ns(&consumer->ledger);
+    if (due_ns < INT64_MAX)
+        set_timer(consumer->context->loop, &consumer->stragglers, due_ns - clock_now_ns());
+}
+
+/* Life */
+
+struct consumer *consumer_new(const struct consumer_context *context, const struct consumer_config *config,
+                              struct error *error)
+{
+    struct consumer *consumer = calloc(1, sizeof *consumer);
+    if (!consumer) {
+        error_set(error, ERROR_FAILED, "no memory for a consumer");
+        return NULL;
+    }
+    consumer->context = context;
+    consumer->config = config;
+    consumer->complaints.per_second = COMPLAINTS_PER_SECOND;
+    recycles_init(&consumer->recycles);
+    assembly_init(&consumer->assembly);
+    ev_init(&consumer->stragglers, on_timer);
+    ev_init(&consumer->rebalance, on_timer);
+    handout_init(&consumer->handout, &consumer->ledger, &consumer->pool, context->budget);
+    consumer->handout.by_key = config->ordering != CONFIG_ORDERING_NONE;
+    if (!ledger_init(&consumer->ledger, config->prefetch, error) ||
+        !requeue_init(&consumer->requeues, error) ||
+        !pool_init(&consumer->pool, context->loop, &context->origin, config, &pool_events, consumer, error)) {
+        consumer_free(consumer);
+        return NULL;
+    }
+    return consumer;
+}
+
+void consumer_free(struct consumer *consumer)
+{
+    if (!consumer)
+        return;
+    ev_timer_stop(consumer->context->loop, &consumer->stragglers);
+    ev_timer_stop(consumer->context->loop, &consumer->rebalance);
+    subscription_clear(&consumer->subscription);
+    pool_clear(&consumer->pool);
+    handout_clear(&consumer->handout);
+    assembly_clear(&consumer->assembly);
+    ledger_clear(&consumer->ledger);
+    requeue_clear(&consumer->requeues);
+    free(consumer);
+}
+
+bool consumer_subscribe(struct consumer *consumer, struct error *error)
+{
+    consumer->subscribed = subscription_init(&consumer->subscription, consumer->context->broker,
+                                             consumer->config, &subscription_events, consumer, error);
+    return consumer->subscribed;
+}
+
+static bool same_text(const char *one, const char *other)
+{
+    return one == other || (one && other && strcmp(one, other) == 0);
+}
+
+static bool same_declare(const struct declare_config *one, const struct declare_config *other)
+{
+    return one->enabled == other->enabled && one->type == other->type && one->has_type == other->has_type &&
+           one->durable == other->durable && one->max_length == other->max_length &&
+           one->max_bytes == other->max_bytes && one->ttl_ns == other->ttl_ns &&
+           same_text(one->overflow, other->overflow) &&
+           same_text(one->dead_letter_exchange, other->dead_letter_exchange) &&
+           same_text(one->dead_letter_routing_key, other->dead_letter_routing_key);
+}
+
+bool consumer_can_reload(const struct consumer *consumer, const struct consumer_config *config)
+{
+    const struct consumer_config *now = consumer->config;
+    return same_text(now->name, config->name) && same_text(now->queue, config->queue) &&
+           now->prefetch == config->prefetch && same_declare(&now->declare, &config->declare);
+}
+
+void consumer_reload(struct consumer *consumer, const struct consumer_config *config)
+{
+    consumer->next_config = config;
+    pool_reload(&consumer->pool, config);
+}
+
+void consumer_stop(struct consumer *consumer)
+{
+    if (consumer->phase != CONSUMER_RUNNING)
+        return;
+    consumer->phase = CONSUMER_DRAINING;
+    handout_recall(&consumer->handout);
+    if (consumer->subscribed)
+        subscription_cancel(&consumer->subscription);
+}
+
+void consumer_hurry(struct consumer *consumer)
+{
+    pool_kill(&consumer->pool);
+}
+
+int64_t consumer_idle_since_ns(const struct consumer *consumer)
+{
+    bool idle = consumer->phase == CONSUMER_RUNNING && consumer->subscribed &&
+                consumer->subscription.state == SUBSCRIPTION_CONSUMING &&
+                ledger_in_use(&consumer->ledger) == 0;
+    return idle ? consumer->active_ns : INT64_MAX;
+}

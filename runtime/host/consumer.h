@@ -1,0 +1,114 @@
+/* One consumer: a queue, its channel, its ledger and its workers, and what happens between them.
+ *
+ * Deliveries come in by the subscription, are put together in the ledger, handed out to the pool's workers,
+ * and settled by what the workers answer. consumer_turn does once per turn of the loop what is better done
+ * for many at once: hand out, and send settlements. The end is in order: no more deliveries, what runs
+ * finishes, the rest is handed back, the channel closes, the workers go; consumer_hurry shortens the wait. */
+#ifndef HOST_CONSUMER_H
+#define HOST_CONSUMER_H
+
+#include "common/error.h"
+#include "host/assembly.h"
+#include "host/broker.h"
+#include "host/budget.h"
+#include "host/config.h"
+#include "host/handout.h"
+#include "host/ledger.h"
+#include "host/limiter.h"
+#include "host/pool.h"
+#include "host/recycles.h"
+#include "host/requeue.h"
+#include "host/subscription.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <ev.h>
+
+struct consumer;
+
+struct consumer_events {
+    void (*started)(void *owner, struct consumer *consumer); /* its workers are ready */
+    /* It cannot start or go on; nothing is lost, the program should end or, after a reload, keep the old one.
+     */
+    void (*failed)(void *owner, struct consumer *consumer, const struct error *error);
+    void (*reloaded)(void *owner, struct consumer *consumer, const struct error *error); /* NULL: done */
+    void (*ended)(void *owner, struct consumer *consumer); /* after consumer_stop: free it when you like */
+};
+
+/* What all consumers of the program share. */
+struct consumer_context {
+    struct ev_loop *loop;
+    struct broker *broker;
+    struct budget *budget;
+    struct worker_origin origin;
+    const struct consumer_events *events;
+    void *owner;
+};
+
+struct consumer_counts {
+    uint64_t delivered;
+    uint64_t redelivered;
+    uint64_t acked;
+    uint64_t requeued;
+    uint64_t rejected;
+    uint64_t failed;      /* handler errors, and deaths at a message */
+    uint64_t handed_back; /* unhandled, at the end */
+    uint64_t stale;       /* results that came after their channel had gone */
+    uint64_t worker_deaths;
+};
+
+enum consumer_phase {
+    CONSUMER_RUNNING,
+    CONSUMER_DRAINING, /* cancelled; what runs finishes */
+    CONSUMER_FLUSHING, /* all settled; the last settlements are on their way */
+    CONSUMER_CLOSING,  /* channel and workers end */
+    CONSUMER_ENDED,
+};
+
+struct consumer {
+    const struct consumer_context *context;
+    const struct consumer_config *config;      /* borrowed; outlives its use */
+    const struct consumer_config *next_config; /* during a reload */
+    enum consumer_phase phase;
+    struct subscription subscription;
+    struct assembly assembly;
+    struct ledger ledger;
+    struct pool pool;
+    struct handout handout;
+    struct requeue_memory requeues;
+    struct limiter complaints; /* bounds the log lines about messages */
+    struct recycles recycles;
+    struct consumer_counts counts;
+    unsigned oversized; /* held deliveries that are to be refused for their size */
+    int64_t active_ns;  /* when the last delivery came or was settled */
+    ev_timer stragglers;
+    ev_timer rebalance;
+    bool subscribed; /* subscription is valid */
+    bool channel_done;
+    bool pool_done;
+    bool failed; /* `failed` was told */
+};
+
+/* Starts the workers; `started` or `failed` follows. NULL with an error where it cannot even begin. */
+struct consumer *consumer_new(const struct consumer_context *context, const struct consumer_config *config,
+                              struct error *error);
+void consumer_free(struct consumer *consumer); /* kills what is left */
+
+/* Takes a channel and consumes as soon as the connection stands. */
+bool consumer_subscribe(struct consumer *consumer, struct error *error);
+
+/* Whether this configuration differs only in what new workers need: then consumer_reload will do. */
+bool consumer_can_reload(const struct consumer *consumer, const struct consumer_config *config);
+void consumer_reload(struct consumer *consumer, const struct consumer_config *config);
+
+void consumer_stop(struct consumer *consumer);
+void consumer_hurry(struct consumer *consumer); /* kills the workers; what they had is handed back */
+
+void consumer_turn(struct consumer *consumer);
+
+/* Since when it has been consuming with nothing to do; INT64_MAX where it has something to do, or does not
+ * consume. */
+int64_t consumer_idle_since_ns(const struct consumer *consumer);
+
+#endif

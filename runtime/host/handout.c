@@ -1,0 +1,176 @@
+/* Adaptive hand-out of deliveries to workers; see handout.h. */
+#include "host/handout.h"
+
+#include <stdlib.h>
+
+struct handout_batch {
+    struct delivery *deliveries[WORKER_BATCH_MAX];
+    unsigned count;
+};
+
+enum { NO_LANE = -1 };
+
+void handout_init(struct handout *handout, struct ledger *ledger, struct pool *pool, struct budget *budget)
+{
+    *handout = (struct handout){ .ledger = ledger, .pool = pool, .budget = budget };
+}
+
+void handout_clear(struct handout *handout)
+{
+    free(handout->batches);
+    *handout = (struct handout){ 0 };
+}
+
+unsigned handout_window(int64_t service_ns)
+{
+    if (service_ns <= 0 || service_ns >= HANDOUT_AHEAD_NS)
+        return 1;
+    int64_t window = HANDOUT_AHEAD_NS / service_ns;
+    return window > HANDOUT_WINDOW_MAX ? HANDOUT_WINDOW_MAX : (unsigned)window;
+}
+
+/* The number of workers changes with a reload. */
+static bool fit_batches(struct handout *handout)
+{
+    unsigned count = pool_size(handout->pool);
+    if (count == handout->batch_count)
+        return true;
+    struct handout_batch *batches = reallocarray(handout->batches, count, sizeof *batches);
+    if (!batches)
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        batches[i].count = 0;
+    handout->batches = batches;
+    handout->batch_count = count;
+    return true;
+}
+
+/* How much the worker in this lane has before it; UINT_MAX where it takes no more. */
+static unsigned load_of(const struct handout *handout, unsigned lane)
+{
+    const struct worker_process *worker = pool_worker(handout->pool, lane);
+    unsigned waiting = handout->batches[lane].count;
+    if (!worker || waiting == WORKER_BATCH_MAX)
+        return UINT32_MAX;
+    unsigned load = worker->unanswered + waiting;
+    return load < handout_window(worker->service_ns) ? load : UINT32_MAX;
+}
+
+static int choose_lane(const struct handout *handout, const struct delivery *delivery)
+{
+    if (handout->by_key) {
+        unsigned lane = delivery->key_hash % handout->batch_count;
+        return load_of(handout, lane) < UINT32_MAX ? (int)lane : NO_LANE;
+    }
+    unsigned least = UINT32_MAX;
+    int chosen = NO_LANE;
+    for (unsigned lane = 0; lane < handout->batch_count; lane++) {
+        unsigned load = load_of(handout, lane);
+        if (load < least) {
+            least = load;
+            chosen = (int)lane;
+        }
+    }
+    return chosen;
+}
+
+static void plan(struct handout *handout)
+{
+    for (struct delivery *delivery = handout->ledger->held.first; delivery; delivery = delivery->queue.next) {
+        int lane = choose_lane(handout, delivery);
+        if (lane == NO_LANE) {
+            if (!handout->by_key)
+                return;
+            continue; /* the key of another may be free */
+        }
+        if (!budget_take(handout->budget))
+            return;
+        struct handout_batch *batch = &handout->batches[lane];
+        batch->deliveries[batch->count++] = delivery;
+    }
+}
+
+static void send_batches(struct handout *handout)
+{
+    for (unsigned lane = 0; lane < handout->batch_count; lane++) {
+        struct handout_batch *batch = &handout->batches[lane];
+        struct worker_process *worker = pool_worker(handout->pool, lane);
+        unsigned taken = 0;
+        if (worker && batch->count > 0)
+            taken = worker_send(worker, handout->ledger, batch->deliveries, batch->count);
+        for (unsigned i = taken; i < batch->count; i++)
+            budget_return(handout->budget);
+        batch->count = 0;
+    }
+}
+
+/* One worker, or a lane for each key: a message must not overtake another that an old set still has. */
+static bool must_wait_for_retired(const struct handout *handout)
+{
+    bool ordered = handout->by_key || pool_size(handout->pool) == 1;
+    return ordered && pool_retired_unanswered(handout->pool) > 0;
+}
+
+bool handout_run(struct handout *handout)
+{
+    if (handout->ledger->held.count == 0 || must_wait_for_retired(handout))
+        return true;
+    if (!fit_batches(handout))
+        return false;
+    plan(handout);
+    send_batches(handout);
+    return true;
+}
+
+/* Revokes what the worker has not begun and puts it back among the held. */
+static void take_back(struct handout *handout, struct worker_process *worker, uint64_t from)
+{
+    uint64_t first = worker_revoke(worker, from);
+    struct ledger *ledger = handout->ledger;
+    for (struct delivery *delivery = ledger->order.first; delivery; delivery = delivery->order.next) {
+        if (delivery->state == DELIVERY_DISPATCHED && delivery->worker == worker && delivery->seq >= first) {
+            ledger_return(ledger, delivery);
+            budget_return(handout->budget);
+        }
+    }
+}
+
+static bool any_idle(const struct handout *handout)
+{
+    for (unsigned lane = 0; lane < pool_size(handout->pool); lane++) {
+        const struct worker_process *worker = pool_worker(handout->pool, lane);
+        if (worker && worker->unanswered == 0)
+            return true;
+    }
+    return false;
+}
+
+bool handout_rebalance(struct handout *handout, int64_t now_ns)
+{
+    if (handout->by_key || pool_size(handout->pool) < 2 || handout->ledger->held.count > 0 ||
+        handout->ledger->dispatched < 2 || !any_idle(handout))
+        return false;
+    bool backlog = false;
+    for (unsigned lane = 0; lane < pool_size(handout->pool); lane++) {
+        struct worker_process *worker = pool_worker(handout->pool, lane);
+        uint64_t seq;
+        int64_t since_ns;
+        if (!worker || worker->unanswered < 2)
+            continue;
+        backlog = true;
+        if (worker_running(worker, &seq, &since_ns) && now_ns - since_ns >= HANDOUT_STUCK_NS)
+            take_back(handout, worker, seq + 1);
+    }
+    return backlog;
+}
+
+void handout_recall(struct handout *handout)
+{
+    struct worker_process *worker;
+    for (unsigned i = 0; (worker = pool_process(handout->pool, i)); i++) {
+        uint64_t seq;
+        int64_t since_ns;
+        if (worker->unanswered > 0)
+            take_back(handout, worker, worker_running(worker, &seq, &since_ns) ? seq + 1 : 1);
+    }
+}

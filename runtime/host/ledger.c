@@ -1,0 +1,242 @@
+/* The ledger of one channel's deliveries; see ledger.h. */
+#include "host/ledger.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* The two kinds of list differ only in which links of a delivery they use. */
+static struct delivery_links *order_links(struct delivery *delivery)
+{
+    return &delivery->order;
+}
+
+static struct delivery_links *queue_links(struct delivery *delivery)
+{
+    return &delivery->queue;
+}
+
+typedef struct delivery_links *links_of(struct delivery *delivery);
+
+static inline void list_insert_after(struct delivery_list *list, struct delivery *after,
+                                     struct delivery *delivery, links_of *links)
+{
+    struct delivery *next = after ? links(after)->next : list->first;
+    *links(delivery) = (struct delivery_links){ .previous = after, .next = next };
+    if (after)
+        links(after)->next = delivery;
+    else
+        list->first = delivery;
+    if (next)
+        links(next)->previous = delivery;
+    else
+        list->last = delivery;
+    list->count++;
+}
+
+static inline void list_append(struct delivery_list *list, struct delivery *delivery, links_of *links)
+{
+    list_insert_after(list, list->last, delivery, links);
+}
+
+static inline void list_remove(struct delivery_list *list, struct delivery *delivery, links_of *links)
+{
+    struct delivery_links *own = links(delivery);
+    if (own->previous)
+        links(own->previous)->next = own->next;
+    else
+        list->first = own->next;
+    if (own->next)
+        links(own->next)->previous = own->previous;
+    else
+        list->last = own->previous;
+    list->count--;
+}
+
+bool ledger_init(struct ledger *ledger, unsigned capacity, struct error *error)
+{
+    *ledger = (struct ledger){ .capacity = capacity };
+    ledger->deliveries = calloc(capacity, sizeof *ledger->deliveries);
+    if (!ledger->deliveries)
+        return error_set(error, ERROR_FAILED, "no memory for a ledger of %u deliveries", capacity);
+    for (unsigned i = 0; i < capacity; i++) {
+        ledger->deliveries[i].slot = i;
+        list_append(&ledger->free, &ledger->deliveries[i], queue_links);
+    }
+    return true;
+}
+
+void ledger_clear(struct ledger *ledger)
+{
+    for (unsigned i = 0; ledger->deliveries && i < ledger->capacity; i++)
+        free(ledger->deliveries[i].frame);
+    free(ledger->deliveries);
+    *ledger = (struct ledger){ 0 };
+}
+
+struct delivery *ledger_arrive(struct ledger *ledger, uint64_t tag)
+{
+    struct delivery *delivery = ledger->free.first;
+    if (!delivery || tag <= ledger->last_tag)
+        return NULL;
+    ledger->last_tag = tag;
+    list_remove(&ledger->free, delivery, queue_links);
+    list_append(&ledger->order, delivery, order_links);
+    delivery->state = DELIVERY_ARRIVING;
+    delivery->tag = tag;
+    delivery->attempt = 1;
+    delivery->redelivered = delivery->oversized = false;
+    delivery->frame_bytes = 0;
+    delivery->key_hash = 0;
+    return delivery;
+}
+
+bool delivery_reserve(struct delivery *delivery, size_t bytes)
+{
+    assert(delivery->state == DELIVERY_ARRIVING);
+    if (bytes <= delivery->frame_capacity)
+        return true;
+    /* What the entry held is of no use: free first, so that two large frames are never held at once. */
+    free(delivery->frame);
+    delivery->frame_capacity = 0;
+    size_t capacity = bytes < LEDGER_KEEP_BYTES ? LEDGER_KEEP_BYTES : bytes;
+    delivery->frame = malloc(capacity);
+    if (!delivery->frame)
+        return false;
+    delivery->frame_capacity = capacity;
+    return true;
+}
+
+void ledger_hold(struct ledger *ledger, struct delivery *delivery)
+{
+    assert(delivery->state == DELIVERY_ARRIVING);
+    delivery->state = DELIVERY_HELD;
+    list_append(&ledger->held, delivery, queue_links);
+}
+
+void ledger_dispatch(struct ledger *ledger, struct delivery *delivery, const void *worker, uint64_t seq)
+{
+    assert(delivery->state == DELIVERY_HELD);
+    list_remove(&ledger->held, delivery, queue_links);
+    delivery->state = DELIVERY_DISPATCHED;
+    delivery->worker = worker;
+    delivery->seq = seq;
+    ledger->dispatched++;
+}
+
+void ledger_return(struct ledger *ledger, struct delivery *delivery)
+{
+    assert(delivery->state == DELIVERY_DISPATCHED);
+    struct delivery *before = ledger->held.first;
+    struct delivery *after = NULL;
+    while (before && before->tag < delivery->tag) {
+        after = before;
+        before = before->queue.next;
+    }
+    ledger->dispatched--;
+    delivery->state = DELIVERY_HELD;
+    delivery->worker = NULL;
+    list_insert_after(&ledger->held, after, delivery, queue_links);
+}
+
+void ledger_settle(struct ledger *ledger, struct delivery *delivery, enum settlement_kind kind,
+                   int64_t now_ns)
+{
+    assert(delivery->state == DELIVERY_HELD || delivery->state == DELIVERY_DISPATCHED);
+    if (delivery->state == DELIVERY_HELD)
+        list_remove(&ledger->held, delivery, queue_links);
+    else
+        ledger->dispatched--;
+    delivery->state = DELIVERY_SETTLED;
+    delivery->worker = NULL;
+    delivery->settlement = kind;
+    delivery->settled_ns = now_ns;
+    list_append(kind == SETTLE_ACK ? &ledger->acked : &ledger->refused, delivery, queue_links);
+}
+
+struct delivery *ledger_find(const struct ledger *ledger, uint32_t slot, const void *worker, uint64_t seq)
+{
+    if (slot >= ledger->capacity)
+        return NULL;
+    struct delivery *delivery = &ledger->deliveries[slot];
+    bool own = delivery->state == DELIVERY_DISPATCHED && delivery->worker == worker && delivery->seq == seq;
+    return own ? delivery : NULL;
+}
+
+static void release(struct ledger *ledger, struct delivery *delivery)
+{
+    list_remove(&ledger->order, delivery, order_links);
+    if (delivery->frame_capacity > LEDGER_KEEP_BYTES) {
+        free(delivery->frame);
+        delivery->frame = NULL;
+        delivery->frame_capacity = 0;
+    }
+    delivery->state = DELIVERY_FREE;
+    delivery->worker = NULL;
+    /* Last out, first in: the memory that was touched last is warm. */
+    list_insert_after(&ledger->free, NULL, delivery, queue_links);
+}
+
+static void send_one(struct ledger *ledger, struct delivery_list *from, struct settlement *ret)
+{
+    struct delivery *delivery = from->first;
+    *ret = (struct settlement){ .kind = delivery->settlement, .tag = delivery->tag };
+    list_remove(from, delivery, queue_links);
+    release(ledger, delivery);
+}
+
+/* The settled prefix as one ack. Refusals were sent before, so all that is settled here is an ack. */
+static bool send_prefix(struct ledger *ledger, struct settlement *ret)
+{
+    unsigned count = 0;
+    struct delivery *delivery = ledger->order.first;
+    while (delivery && delivery->state == DELIVERY_SETTLED) {
+        struct delivery *next = delivery->order.next;
+        *ret = (struct settlement){ .kind = SETTLE_ACK, .tag = delivery->tag, .multiple = ++count > 1 };
+        list_remove(&ledger->acked, delivery, queue_links);
+        release(ledger, delivery);
+        delivery = next;
+    }
+    return count > 0;
+}
+
+bool ledger_next_settlement(struct ledger *ledger, int64_t now_ns, struct settlement *ret)
+{
+    if (ledger->refused.first) {
+        send_one(ledger, &ledger->refused, ret);
+        return true;
+    }
+    if (send_prefix(ledger, ret))
+        return true;
+    const struct delivery *oldest = ledger->acked.first;
+    if (!oldest)
+        return false;
+    bool pressed = ledger->acked.count * 2 >= ledger->capacity;
+    if (!pressed && now_ns - oldest->settled_ns < LEDGER_STRAGGLER_NS)
+        return false;
+    send_one(ledger, &ledger->acked, ret);
+    return true;
+}
+
+int64_t ledger_due_ns(const struct ledger *ledger)
+{
+    return ledger->acked.first ? ledger->acked.first->settled_ns + LEDGER_STRAGGLER_NS : INT64_MAX;
+}
+
+void ledger_drop(struct ledger *ledger)
+{
+    ledger->held = ledger->refused = ledger->acked = (struct delivery_list){ 0 };
+    ledger->dispatched = 0;
+    ledger->last_tag = 0;
+    while (ledger->order.first)
+        release(ledger, ledger->order.first);
+}
+
+unsigned ledger_in_use(const struct ledger *ledger)
+{
+    return ledger->order.count;
+}
+
+unsigned ledger_unsettled(const struct ledger *ledger)
+{
+    return ledger->order.count - ledger->acked.count - ledger->refused.count;
+}

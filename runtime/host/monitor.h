@@ -1,0 +1,46 @@
+/* The memory monitor: every memory.interval it looks at what the program holds, and acts before a limit is
+ * reached.
+ *
+ * Memory is what the host and all its workers have resident and share with nobody. At memory.warning it says
+ * so, at most once a minute. At memory.critical the largest worker is asked to recycle its state and, where
+ * the next look is critical again, that process is replaced. A worker over recycle.process_memory is replaced
+ * in any case. It also warns when descriptors, processes or channels come near their bound, and when the
+ * whole prefetch of a consumer waits on handlers that do not end. */
+#ifndef HOST_MONITOR_H
+#define HOST_MONITOR_H
+
+#include "common/board.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <ev.h>
+
+struct program;
+struct config;
+
+/* Each kind of warning is given at most once a minute. */
+enum monitor_warning {
+    WARN_MEMORY,
+    WARN_DESCRIPTORS,
+    WARN_PROCESSES,
+    WARN_CHANNELS,
+    WARN_UNSETTLED,
+    WARNINGS
+};
+
+struct monitor {
+    enum memory_status status;
+    int64_t usage_bytes;
+    int64_t peak_bytes;
+    int64_t warning_bytes;
+    int64_t critical_bytes; /* the limit that the percentage is of */
+    pid_t recycled;         /* the worker that the last critical look asked to recycle; 0: none */
+    int64_t warned_ns[WARNINGS];
+    ev_timer timer;
+};
+
+void monitor_start(struct program *program, const struct config *config);
+void monitor_stop(struct program *program);
+
+#endif

@@ -1,0 +1,85 @@
+/* The running program: its loop, its broker, its consumers, and which configuration each of them lives by.
+ * Shared by host.c (its life) and reload.c (its change). */
+#ifndef HOST_PROGRAM_H
+#define HOST_PROGRAM_H
+
+#include "common/cache.h"
+#include "host/broker.h"
+#include "host/budget.h"
+#include "host/config.h"
+#include "host/consumer.h"
+#include "host/monitor.h"
+
+#include <stdbool.h>
+
+#include <ev.h>
+
+/* A configuration lives as long as a consumer lives by it, or is just changing to it. */
+struct shared_config {
+    const struct config *config;
+    struct config
+        *owned; /* the same where a reload read it; NULL for the first, which belongs to the caller */
+    unsigned users;
+};
+
+struct member {
+    struct consumer *consumer;
+    struct shared_config *shared;
+    struct shared_config *next_shared; /* while its workers are being replaced */
+    bool joining;                      /* began with a reload, its workers are not ready yet */
+    bool replaces;                     /* when they are, the older member of the same name leaves */
+    bool ended;                        /* to be freed by the next turn, not inside its own call */
+    struct member *next;
+};
+
+enum program_phase { PROGRAM_STARTING, PROGRAM_RUNNING, PROGRAM_STOPPING, PROGRAM_STOPPED };
+
+struct program {
+    struct ev_loop *loop;
+    const struct config_source *source;
+    struct shared_config *shared; /* the newest that was taken */
+    struct broker broker;
+    struct budget budget;
+    struct cache cache;
+    struct monitor monitor;
+    struct consumer_context context;
+    struct member *members;
+    enum program_phase phase;
+    bool check_only; /* stop when every worker is ready; connect to nothing */
+    bool hurried;    /* shutdown_timeout is over, workers were killed */
+    bool closing;    /* all consumers have ended, the connection is being closed */
+    uint64_t reconnects;
+    int64_t exit_when_idle_ns;
+    int64_t shutdown_timeout_ns;
+    int exit_code;
+    struct error failure;
+    ev_prepare turn;
+    ev_signal interrupt;
+    ev_signal terminate;
+    ev_signal hangup;
+    ev_timer idle;
+    ev_timer shutdown;
+    ev_timer flush_log;
+    ev_timer tick; /* runs while something ends: an end has steps that no event of its own announces */
+};
+
+struct shared_config *shared_config_new(const struct config *config, struct config *owned);
+void shared_config_release(struct shared_config *shared);
+
+/* Starts a consumer and adds it; NULL with an error. */
+struct member *program_add(struct program *program, struct shared_config *shared,
+                           const struct consumer_config *config, struct error *error);
+struct member *program_find(const struct program *program, const struct consumer *consumer);
+
+/* Ends in order: nothing is lost, workers finish what they are at. */
+void program_stop(struct program *program);
+/* As program_stop, with this error as the reason. */
+void program_fail(struct program *program, const struct error *error);
+
+/* reload.c: SIGHUP, and what its new workers and consumers come to. */
+void program_reload(struct program *program);
+void program_member_joined(struct program *program, struct member *member);
+void program_member_failed(struct program *program, struct member *member, const struct error *error);
+void program_member_reloaded(struct program *program, struct member *member, const struct error *error);
+
+#endif

@@ -1,0 +1,172 @@
+/* SIGHUP: a new configuration and new scripts take over without losing a message, or the old ones stay.
+ *
+ * A consumer whose channel is as before gets a new set of workers beside the old one (pool.h). One whose
+ * queue, prefetch or declaration changed is started anew and replaces the old one once its workers are ready.
+ * One that is no longer configured leaves. What concerns the connection itself needs a restart and is only
+ * warned of. */
+#include "host/program.h"
+
+#include "common/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void log_problems(const struct buffer *problems)
+{
+    const char *cursor = problems->data;
+    const char *end = cursor + problems->size;
+    while (cursor < end) {
+        const char *newline = memchr(cursor, '\n', (size_t)(end - cursor));
+        size_t size = (size_t)((newline ? newline : end) - cursor);
+        log_error(log_message("configuration not reloaded; the old one stays"),
+                  log_bytes("problem", cursor, size));
+        cursor += size + 1;
+    }
+}
+
+static struct shared_config *read_again(const struct program *program)
+{
+    enum { PROBLEMS_MAX = 64 * 1024 };
+    struct buffer problems;
+    buffer_init(&problems, PROBLEMS_MAX);
+    struct config *config = config_load(program->source, &problems);
+    struct shared_config *shared = config ? shared_config_new(config, config) : NULL;
+    if (!config)
+        log_problems(&problems);
+    buffer_clear(&problems);
+    return shared;
+}
+
+static struct member *find_by_name(const struct program *program, const char *name)
+{
+    for (struct member *member = program->members; member; member = member->next) {
+        if (!member->joining && !member->ended && member->consumer->phase == CONSUMER_RUNNING &&
+            strcmp(member->consumer->config->name, name) == 0)
+            return member;
+    }
+    return NULL;
+}
+
+static const struct consumer_config *find_config(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->consumer_count; i++) {
+        if (strcmp(config->consumers[i].name, name) == 0)
+            return &config->consumers[i];
+    }
+    return NULL;
+}
+
+static void reload_member(struct member *member, struct shared_config *shared,
+                          const struct consumer_config *config)
+{
+    /* A reload that is still going on ends first, by an answer to program_member_reloaded. */
+    struct shared_config *before = member->next_shared;
+    member->next_shared = NULL;
+    shared_config_release(before);
+    shared->users++;
+    member->next_shared = shared;
+    consumer_reload(member->consumer, config);
+}
+
+static void start_member(struct program *program, struct shared_config *shared,
+                         const struct consumer_config *config, bool replaces)
+{
+    struct error error;
+    struct member *member = program_add(program, shared, config, &error);
+    if (!member) {
+        log_error(log_message("consumer not started; the old one, if any, stays"),
+                  log_text("consumer", config->name), log_text("error", error.text));
+        return;
+    }
+    member->joining = true;
+    member->replaces = replaces;
+}
+
+static bool same_urls(const struct broker_config *one, const struct broker_config *other)
+{
+    if (one->url_count != other->url_count || one->heartbeat_seconds != other->heartbeat_seconds ||
+        one->max_channels != other->max_channels)
+        return false;
+    for (size_t i = 0; i < one->url_count; i++) {
+        if (strcmp(one->urls[i], other->urls[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void stop_left_out(struct program *program, const struct config *config)
+{
+    for (struct member *member = program->members; member; member = member->next) {
+        if (!member->joining && !find_config(config, member->consumer->config->name)) {
+            log_info(log_message("consumer is no longer configured; it stops"),
+                     log_text("consumer", member->consumer->config->name));
+            consumer_stop(member->consumer);
+        }
+    }
+}
+
+void program_reload(struct program *program)
+{
+    if (program->phase != PROGRAM_RUNNING)
+        return;
+    log_info(log_message("reloading configuration and scripts"));
+    struct shared_config *shared = read_again(program);
+    if (!shared)
+        return;
+    const struct config *config = shared->config;
+    if (!same_urls(program->broker.config, &config->broker))
+        log_warning(log_message("changes of `broker` take effect at the next start of the program"));
+    log_set_level(config->log_level);
+    program->shutdown_timeout_ns = config->shutdown_timeout_ns;
+    monitor_start(program, config);
+    for (size_t i = 0; i < config->consumer_count; i++) {
+        const struct consumer_config *wanted = &config->consumers[i];
+        struct member *member = find_by_name(program, wanted->name);
+        if (member && consumer_can_reload(member->consumer, wanted))
+            reload_member(member, shared, wanted);
+        else
+            start_member(program, shared, wanted, member != NULL);
+    }
+    stop_left_out(program, config);
+    shared_config_release(program->shared);
+    program->shared = shared;
+}
+
+void program_member_joined(struct program *program, struct member *member)
+{
+    struct error error;
+    const char *name = member->consumer->config->name;
+    struct member *old = member->replaces ? find_by_name(program, name) : NULL;
+    member->joining = false;
+    if (!consumer_subscribe(member->consumer, &error)) {
+        program_member_failed(program, member, &error);
+        return;
+    }
+    log_info(log_message("consumer started by the reload"), log_text("consumer", name));
+    if (old)
+        consumer_stop(old->consumer);
+}
+
+void program_member_failed(struct program *program, struct member *member, const struct error *error)
+{
+    (void)program;
+    log_error(log_message("consumer not started; the old one, if any, stays"),
+              log_text("consumer", member->consumer->config->name), log_text("error", error->text));
+    consumer_stop(member->consumer);
+}
+
+void program_member_reloaded(struct program *program, struct member *member, const struct error *error)
+{
+    (void)program;
+    const char *name = member->consumer->config->name;
+    if (error) {
+        log_error(log_message("scripts not reloaded; the old code stays"), log_text("consumer", name),
+                  log_text("error", error->text));
+        shared_config_release(member->next_shared);
+    } else {
+        log_info(log_message("reloaded: new workers have taken over"), log_text("consumer", name));
+        shared_config_release(member->shared);
+        member->shared = member->next_shared;
+    }
+    member->next_shared = NULL;
+}

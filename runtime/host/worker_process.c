@@ -1,0 +1,556 @@
+/* Starting, feeding, hearing and ending a worker process; see worker_process.h. */
+#include "host/worker_process.h"
+
+#include "common/clock.h"
+#include "common/inherit.h"
+#include "common/log.h"
+#include "common/units.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    IN_BYTES = 2 * (WIRE_HEADER_BYTES +
+                    WIRE_REPORT_MAX), /* one whole report always fits behind the rest of another */
+    SERVICE_SMOOTHING = 8,            /* a new measure counts an eighth */
+    ENVELOPE_BYTES = WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES,
+};
+
+/* A process whose socket is closed has nothing left to do but exit. */
+static const double closing_seconds = 2.0;
+
+int worker_program_open(struct error *error)
+{
+    int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+    if (fd < 0)
+        error_set_errno(error, ERROR_FAILED, errno,
+                        "cannot open /proc/self/exe, from which workers are started: is /proc mounted?");
+    return fd;
+}
+
+/* In the child between fork and exec: only async-signal-safe calls. Never returns. */
+static void become_worker(const struct worker_origin *origin, int socket_fd, int board_fd, char *name)
+{
+    /* Lifted over the fixed numbers first, so that neither overwrites the other. */
+    int high_socket = fcntl(socket_fd, F_DUPFD_CLOEXEC, INHERITED_END);
+    int high_board = fcntl(board_fd, F_DUPFD_CLOEXEC, INHERITED_END);
+    int high_program = fcntl(origin->program_fd, F_DUPFD_CLOEXEC, INHERITED_END);
+    int high_cache = fcntl(origin->cache_fd, F_DUPFD_CLOEXEC, INHERITED_END);
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (high_socket < 0 || high_board < 0 || high_program < 0 || high_cache < 0 || null_fd < 0 ||
+        dup2(null_fd, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
+        dup2(high_socket, WORKER_SOCKET_FD) < 0 || dup2(high_board, WORKER_BOARD_FD) < 0 ||
+        dup2(high_cache, WORKER_CACHE_FD) < 0)
+        _exit(EXIT_FAILURE);
+    char program[] = "moonrabbit";
+    char command[] = "@worker";
+    char *const arguments[] = { program, command, name, NULL };
+    /* No environment: it may hold secrets, and the worker needs none of it. */
+    char *const environment[] = { NULL };
+    (void)execveat(high_program, "", arguments, environment, AT_EMPTY_PATH);
+    _exit(EXIT_FAILURE);
+}
+
+static bool start_process(struct worker_process *worker, const struct worker_origin *origin, const char *name,
+                          struct error *error)
+{
+    int sockets[2] = { -1, -1 };
+    int board_fd = -1;
+    bool started = false;
+    worker->board = board_open(&board_fd, error);
+    if (!worker->board)
+        return false;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0 ||
+        fcntl(sockets[0], F_SETFL, O_NONBLOCK) < 0) {
+        error_set_errno(error, ERROR_FAILED, errno, "cannot make a socket for a worker");
+        goto done;
+    }
+    char title[128];
+    (void)snprintf(title, sizeof title, "%s/%u", name, worker->lane + 1);
+    worker->pid = fork();
+    if (worker->pid < 0) {
+        error_set_errno(error, ERROR_FAILED, errno, "cannot start a worker process");
+        goto done;
+    }
+    if (worker->pid == 0)
+        become_worker(origin, sockets[1], board_fd, title);
+    worker->fd = sockets[0];
+    sockets[0] = -1;
+    started = true;
+done:
+    (void)close(board_fd);
+    for (int i = 0; i < 2; i++) {
+        if (sockets[i] >= 0)
+            (void)close(sockets[i]);
+    }
+    return started;
+}
+
+static void stop_watchers(struct worker_process *worker)
+{
+    ev_io_stop(worker->loop, &worker->readable);
+    ev_io_stop(worker->loop, &worker->writable);
+    ev_timer_stop(worker->loop, &worker->closing);
+    ev_timer_stop(worker->loop, &worker->overdue);
+}
+
+static void close_socket(struct worker_process *worker)
+{
+    stop_watchers(worker);
+    if (worker->fd >= 0)
+        (void)close(worker->fd);
+    worker->fd = -1;
+}
+
+void worker_free(struct worker_process *worker)
+{
+    if (!worker)
+        return;
+    close_socket(worker);
+    ev_child_stop(worker->loop, &worker->child);
+    if (worker->pid > 0 && worker->state != WORKER_GONE) {
+        (void)kill(worker->pid, SIGKILL);
+        while (waitpid(worker->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    board_close(worker->board);
+    buffer_clear(&worker->in);
+    buffer_clear(&worker->out);
+    free(worker);
+}
+
+void worker_kill(struct worker_process *worker)
+{
+    if (worker->pid > 0 && worker->state != WORKER_GONE)
+        (void)kill(worker->pid, SIGKILL);
+}
+
+static void distrust(struct worker_process *worker, const char *why)
+{
+    (void)snprintf(worker->last_words, sizeof worker->last_words, "%s", why);
+    worker_kill(worker);
+    /* Nothing that it may still say is heard; its death is told by the child watcher. */
+    close_socket(worker);
+}
+
+/* Since when the worker has been at what it is at now: a message, loading its script, or its end. */
+static int64_t busy_since_ns(const struct worker_process *worker)
+{
+    int64_t started_ns = atomic_load(&worker->board->started_ns);
+    return started_ns > worker->progress_ns ? started_ns : worker->progress_ns;
+}
+
+static bool is_idle(const struct worker_process *worker)
+{
+    return worker->state == WORKER_GONE || (worker->state == WORKER_READY && worker->unanswered == 0);
+}
+
+/* One timer for each worker, looked at only when it is due: no message costs a timer. */
+static void watch_overdue(struct worker_process *worker, int64_t wait_ns)
+{
+    if (ev_is_active(&worker->overdue))
+        return;
+    ev_timer_set(&worker->overdue, (double)wait_ns / 1e9, 0);
+    ev_timer_start(worker->loop, &worker->overdue);
+}
+
+static void on_overdue(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    struct worker_process *worker = watcher->data;
+    if (is_idle(worker))
+        return;
+    int64_t left_ns = busy_since_ns(worker) + worker->patience_ns - clock_now_ns();
+    if (left_ns > 0) {
+        watch_overdue(worker, left_ns);
+        return;
+    }
+    char patience[UNITS_TEXT_MAX];
+    (void)snprintf(worker->last_words, sizeof worker->last_words,
+                   "%s%s ran past limits.deadline and limits.grace (%s together) and was ended",
+                   worker->state == WORKER_STARTING ? "loading " : "",
+                   worker->state == WORKER_STARTING ? worker->script : "the handler",
+                   units_format_duration(worker->patience_ns, patience));
+    worker_kill(worker);
+}
+
+/* From now on the worker has something to do. */
+static void begin_work(struct worker_process *worker)
+{
+    worker->progress_ns = clock_now_ns();
+    watch_overdue(worker, worker->patience_ns);
+}
+
+static void smooth_service(struct worker_process *worker, int64_t elapsed_ns)
+{
+    int64_t measure = elapsed_ns < 1 ? 1 : elapsed_ns;
+    if (worker->service_ns == 0)
+        worker->service_ns = measure;
+    else
+        worker->service_ns += (measure - worker->service_ns) / SERVICE_SMOOTHING;
+}
+
+static void take_result(struct worker_process *worker, struct slice payload)
+{
+    struct wire_result result;
+    struct slice text = { 0 };
+    if (!wire_take_result(&payload, &result) || worker->unanswered == 0 || result.seq >= worker->next_seq ||
+        (result.verdict == WIRE_SKIPPED && !worker->revoked)) {
+        distrust(worker,
+                 "it answered a message that it was never given, or skipped one that was not taken back");
+        return;
+    }
+    (void)wire_find(payload, WIRE_TEXT, &text);
+    worker->unanswered--;
+    worker->answered++;
+    if (result.seq > worker->answered_seq)
+        worker->answered_seq = result.seq;
+    worker->progress_ns = clock_now_ns();
+    if (worker->unanswered == 0 && worker->revoked) {
+        board_allow(worker->board);
+        worker->revoked = false;
+    }
+    if (result.verdict != WIRE_SKIPPED)
+        smooth_service(worker, result.elapsed_ns);
+    worker->events->result(worker->owner, worker, &result, text);
+}
+
+static void take_failed(struct worker_process *worker, struct slice payload)
+{
+    struct slice text = { 0 };
+    (void)wire_find(payload, WIRE_TEXT, &text);
+    (void)snprintf(worker->last_words, sizeof worker->last_words, "%.*s", (int)text.size, text.data);
+}
+
+static void take_log(struct worker_process *worker, struct slice payload)
+{
+    struct wire_log log;
+    if (wire_take_log(&payload, &log) && log.level <= LOG_ERROR)
+        worker->events->log(worker->owner, worker, (enum log_level)log.level, payload);
+    else
+        distrust(worker, "it sent a log line that cannot be read");
+}
+
+static void take_recycled(struct worker_process *worker, struct slice payload)
+{
+    struct wire_recycled recycled;
+    if (worker->was_ready && wire_take_recycled(&payload, &recycled))
+        worker->events->recycled(worker->owner, worker, &recycled);
+    else
+        distrust(worker, "it told of a new state in a way that cannot be read");
+}
+
+static void take_frame(struct worker_process *worker, const struct wire_frame *frame)
+{
+    struct slice payload = frame->payload;
+    struct wire_ready ready;
+    switch (frame->type) {
+    case WIRE_RESULT:
+        take_result(worker, payload);
+        break;
+    case WIRE_LOG:
+        take_log(worker, payload);
+        break;
+    case WIRE_RECYCLED:
+        take_recycled(worker, payload);
+        break;
+    case WIRE_FAILED:
+        take_failed(worker, payload);
+        break;
+    case WIRE_READY:
+        if (worker->state == WORKER_STARTING && wire_take_ready(&payload, &ready)) {
+            worker->state = WORKER_READY;
+            worker->was_ready = true;
+            worker->events->ready(worker->owner, worker);
+        }
+        break;
+    default:
+        distrust(worker, "it sent a frame of an unknown type");
+        break;
+    }
+}
+
+/* Events may make the owner kill the worker, which closes the socket: nothing is read further then. */
+static void take_frames(struct worker_process *worker)
+{
+    size_t used = 0;
+    enum wire_next next = WIRE_FRAME;
+    while (worker->fd >= 0 && next == WIRE_FRAME) {
+        struct slice rest = { .data = worker->in.data + used, .size = worker->in.size - used };
+        struct wire_frame frame;
+        next = wire_next(rest, WIRE_REPORT_MAX, &frame);
+        if (next == WIRE_FRAME) {
+            used += WIRE_HEADER_BYTES + frame.payload.size;
+            take_frame(worker, &frame);
+        }
+    }
+    buffer_consume(&worker->in, used);
+    if (next == WIRE_BROKEN)
+        distrust(worker, "what it sent is no frame");
+}
+
+/* False at the end of what can be read now. */
+static bool read_once(struct worker_process *worker)
+{
+    if (worker->fd < 0 || !buffer_reserve(&worker->in, IN_BYTES - worker->in.size))
+        return false;
+    ssize_t size = recv(worker->fd, worker->in.data + worker->in.size, IN_BYTES - worker->in.size, 0);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (size <= 0) {
+        close_socket(worker);
+        if (worker->state != WORKER_GONE)
+            ev_timer_start(worker->loop, &worker->closing);
+        return false;
+    }
+    worker->in.size += (size_t)size;
+    take_frames(worker);
+    return true;
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    (void)read_once(watcher->data);
+}
+
+static void on_closing(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    worker_kill(watcher->data);
+}
+
+static void describe_end(struct worker_process *worker, int status)
+{
+    if (WIFSIGNALED(status))
+        (void)snprintf(worker->reason, sizeof worker->reason, "killed by signal %d (%s)", WTERMSIG(status),
+                       strsignal(WTERMSIG(status)));
+    else
+        (void)snprintf(worker->reason, sizeof worker->reason, "exit status %d", WEXITSTATUS(status));
+}
+
+static void on_child(struct ev_loop *loop, ev_child *watcher, int events)
+{
+    (void)events;
+    struct worker_process *worker = watcher->data;
+    ev_child_stop(loop, watcher);
+    /* What it said before its end still counts. */
+    while (read_once(worker))
+        ;
+    describe_end(worker, watcher->rstatus);
+    worker->state = WORKER_GONE;
+    close_socket(worker);
+    worker->events->gone(worker->owner, worker);
+}
+
+static void flush_out(struct worker_process *worker)
+{
+    while (worker->fd >= 0 && worker->out.size > 0) {
+        ssize_t size = send(worker->fd, worker->out.data, worker->out.size, MSG_NOSIGNAL);
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size <= 0)
+            break; /* full: the watcher goes on; broken: the reading side and the child watcher tell */
+        buffer_consume(&worker->out, (size_t)size);
+    }
+    if (worker->fd >= 0 && worker->out.size > 0) {
+        ev_io_start(worker->loop, &worker->writable);
+    } else {
+        ev_io_stop(worker->loop, &worker->writable);
+        buffer_shrink(&worker->out, LEDGER_KEEP_BYTES);
+    }
+}
+
+static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    flush_out(watcher->data);
+}
+
+static void send_setup(struct worker_process *worker, const struct consumer_config *config)
+{
+    const struct wire_setup setup = {
+        .memory_bytes = (uint64_t)config->limits.memory_bytes,
+        .deadline_ns = config->limits.deadline_ns,
+        .grace_ns = config->limits.grace_ns,
+        .message_bytes = (uint64_t)config->limits.message_bytes,
+        .recycle_messages = (uint64_t)config->recycle.messages,
+        .recycle_memory_bytes = (uint64_t)config->recycle.memory_bytes,
+        .decode = (uint8_t)config->decode,
+        .log_level = (uint8_t)log_get_level(),
+    };
+    size_t mark = wire_begin(&worker->out, WIRE_SETUP);
+    wire_add_setup(&worker->out, &setup);
+    wire_add(&worker->out, WIRE_SCRIPT, slice_of(config->handler));
+    wire_add(&worker->out, WIRE_CONSUMER, slice_of(config->name));
+    wire_add(&worker->out, WIRE_QUEUE, slice_of(config->queue));
+    wire_end(&worker->out, mark);
+    flush_out(worker);
+}
+
+static void init_watchers(struct worker_process *worker)
+{
+    ev_io_init(&worker->readable, on_readable, worker->fd, EV_READ);
+    ev_io_init(&worker->writable, on_writable, worker->fd, EV_WRITE);
+    ev_child_init(&worker->child, on_child, worker->pid, 0);
+    ev_timer_init(&worker->closing, on_closing, closing_seconds, 0);
+    ev_init(&worker->overdue, on_overdue);
+    worker->readable.data = worker->writable.data = worker->child.data = worker->closing.data =
+        worker->overdue.data = worker;
+}
+
+struct worker_process *worker_spawn(struct ev_loop *loop, const struct worker_origin *origin,
+                                    const struct consumer_config *config, unsigned lane,
+                                    const struct worker_events *events, void *owner, struct error *error)
+{
+    struct worker_process *worker = calloc(1, sizeof *worker);
+    if (!worker) {
+        error_set(error, ERROR_FAILED, "no memory for a worker");
+        return NULL;
+    }
+    worker->loop = loop;
+    worker->fd = -1;
+    worker->lane = lane;
+    worker->events = events;
+    worker->owner = owner;
+    worker->next_seq = 1;
+    worker->started_ns = clock_now_ns();
+    worker->patience_ns = config->limits.deadline_ns + config->limits.grace_ns;
+    (void)snprintf(worker->script, sizeof worker->script, "%s", config->handler);
+    buffer_init(&worker->in, IN_BYTES);
+    buffer_init(&worker->out, WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES + WIRE_ATTRIBUTES_MAX +
+                                  (size_t)config->limits.message_bytes);
+    init_watchers(worker);
+    if (!start_process(worker, origin, config->name, error)) {
+        worker_free(worker);
+        return NULL;
+    }
+    init_watchers(worker);
+    ev_io_start(loop, &worker->readable);
+    ev_child_start(loop, &worker->child);
+    begin_work(worker);
+    send_setup(worker, config);
+    return worker;
+}
+
+bool worker_accepts(const struct worker_process *worker)
+{
+    return worker->state == WORKER_READY && worker->fd >= 0 && worker->out.size == 0 && !worker->revoked;
+}
+
+static void stamp(const struct delivery *delivery, uint64_t seq)
+{
+    size_t before_body = ENVELOPE_BYTES + (size_t)delivery->attributes_bytes;
+    const struct wire_deliver deliver = {
+        .seq = seq,
+        .slot = delivery->slot,
+        .attempt = delivery->attempt,
+        .attributes_bytes = delivery->attributes_bytes,
+        .body_bytes = (uint32_t)(delivery->frame_bytes - before_body),
+        .redelivered = delivery->redelivered,
+    };
+    wire_stamp_deliver(delivery->frame, &deliver);
+}
+
+/* Writes the frames; how many bytes went. */
+static size_t write_frames(struct worker_process *worker, struct delivery *const *batch, unsigned count)
+{
+    struct iovec pieces[WORKER_BATCH_MAX];
+    for (unsigned i = 0; i < count; i++) {
+        stamp(batch[i], worker->next_seq + i);
+        pieces[i] = (struct iovec){ .iov_base = batch[i]->frame, .iov_len = batch[i]->frame_bytes };
+    }
+    const struct msghdr message = { .msg_iov = pieces, .msg_iovlen = count };
+    ssize_t size;
+    do {
+        size = sendmsg(worker->fd, &message, MSG_NOSIGNAL);
+    } while (size < 0 && errno == EINTR);
+    return size < 0 ? 0 : (size_t)size;
+}
+
+unsigned worker_send(struct worker_process *worker, struct ledger *ledger, struct delivery *const *batch,
+                     unsigned count)
+{
+    if (!worker_accepts(worker) || count == 0)
+        return 0;
+    if (count > WORKER_BATCH_MAX)
+        count = WORKER_BATCH_MAX;
+    size_t sent = write_frames(worker, batch, count);
+    unsigned taken = 0;
+    while (taken < count && sent > 0) {
+        struct delivery *delivery = batch[taken];
+        size_t part = sent < delivery->frame_bytes ? sent : delivery->frame_bytes;
+        /* The rest of a frame that was begun is copied aside; later ones were not begun. */
+        if (part < delivery->frame_bytes &&
+            !buffer_append(&worker->out, delivery->frame + part, delivery->frame_bytes - part)) {
+            distrust(worker, "there is no memory for what it does not read");
+            break;
+        }
+        sent -= part;
+        ledger_dispatch(ledger, delivery, worker, worker->next_seq++);
+        taken++;
+    }
+    if (taken > 0 && worker->unanswered == 0)
+        begin_work(worker);
+    worker->unanswered += taken;
+    if (worker->out.size > 0)
+        ev_io_start(worker->loop, &worker->writable);
+    return taken;
+}
+
+/* The mark on the board only ever goes down until all is answered: the worker may be between storing what it
+ * begins and looking at the mark, and what an earlier call took back must not be begun then. */
+uint64_t worker_revoke(struct worker_process *worker, uint64_t seq)
+{
+    if (worker->unanswered == 0)
+        return seq;
+    if (!worker->revoked || seq < worker->revoked_from)
+        worker->revoked_from = seq;
+    worker->revoked = true;
+    return board_revoke(worker->board, worker->revoked_from);
+}
+
+static void send_empty(struct worker_process *worker, enum wire_type type)
+{
+    size_t mark = wire_begin(&worker->out, type);
+    wire_end(&worker->out, mark);
+    flush_out(worker);
+}
+
+void worker_recycle(struct worker_process *worker)
+{
+    if (worker->state == WORKER_READY && worker->fd >= 0)
+        send_empty(worker, WIRE_RECYCLE);
+}
+
+void worker_stop(struct worker_process *worker)
+{
+    if (worker->state != WORKER_STARTING && worker->state != WORKER_READY)
+        return;
+    worker->state = WORKER_STOPPING;
+    worker->dismissed = true;
+    begin_work(worker);
+    send_empty(worker, WIRE_STOP);
+}
+
+bool worker_running(const struct worker_process *worker, uint64_t *ret_seq, int64_t *ret_since_ns)
+{
+    if (worker->unanswered == 0)
+        return false;
+    *ret_seq = atomic_load(&worker->board->started);
+    *ret_since_ns = atomic_load(&worker->board->started_ns);
+    /* What it has answered is over, although its page still speaks of it. */
+    return *ret_seq > worker->answered_seq;
+}

@@ -1,0 +1,121 @@
+/* One worker process as the host sees it: started, spoken to over its socket, ended, and never trusted.
+ *
+ * The worker is this same binary, started by fork and exec with nothing but its socket, its status page and
+ * no environment. Deliveries are written to it straight from the ledger's memory, many in one call; what the
+ * socket does not take at once of a frame is copied aside, so an entry of the ledger is never pinned by a
+ * slow worker. Every event is told to the owner; after `gone` the owner frees. A worker that breaks the
+ * protocol is killed. */
+#ifndef HOST_WORKER_PROCESS_H
+#define HOST_WORKER_PROCESS_H
+
+#include "common/board.h"
+#include "common/buffer.h"
+#include "common/error.h"
+#include "common/wire.h"
+#include "host/config.h"
+#include "host/ledger.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <ev.h>
+
+enum worker_state {
+    WORKER_STARTING, /* no WIRE_READY yet */
+    WORKER_READY,
+    WORKER_STOPPING, /* was sent WIRE_STOP */
+    WORKER_GONE,
+};
+
+enum {
+    WORKER_BATCH_MAX = 64, /* deliveries written in one call */
+};
+
+struct worker_process;
+
+/* None of them may free the worker but `gone`, which is the last. */
+struct worker_events {
+    void (*ready)(void *owner, struct worker_process *worker);
+    void (*result)(void *owner, struct worker_process *worker, const struct wire_result *result,
+                   struct slice text);
+    void (*log)(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes);
+    void (*recycled)(void *owner, struct worker_process *worker, const struct wire_recycled *recycled);
+    void (*gone)(void *owner, struct worker_process *worker);
+};
+
+struct worker_process {
+    const struct worker_events *events;
+    void *owner;
+    struct ev_loop *loop;
+    unsigned lane; /* its place among the consumer's workers: 0 .. workers - 1 */
+    enum worker_state state;
+    pid_t pid;
+    int fd;
+    struct board *board;
+    ev_io readable;
+    ev_io writable;
+    ev_child child;
+    ev_timer closing;    /* kills the process where it outlives its socket */
+    ev_timer overdue;    /* kills it where it makes no progress for `patience_ns` */
+    int64_t patience_ns; /* limits.deadline + limits.grace */
+    int64_t progress_ns; /* it was spawned, given work while idle, told to stop, or answered */
+    struct buffer in;
+    struct buffer out; /* the rest of a frame that the socket did not take, or a control frame */
+    uint64_t next_seq;
+    unsigned unanswered;   /* deliveries sent, results not come; some may have left the ledger meanwhile */
+    bool was_ready;        /* it has sent WIRE_READY */
+    bool dismissed;        /* worker_stop was called: its end is no surprise */
+    bool revoked;          /* worker_revoke was called and not everything has been answered since */
+    uint64_t revoked_from; /* valid while revoked */
+    uint64_t answered_seq; /* the largest that it has answered; 0 before the first */
+    int64_t service_ns;    /* how long a message takes, smoothed; 0 before the first */
+    int64_t started_ns;
+    uint64_t answered;
+    char script[256]; /* its path, for people: cut where longer */
+    char reason[256]; /* valid when gone: "exit status 1", "killed by signal 9 (Killed)", ... */
+    char last_words[WIRE_TEXT_MAX + 1]; /* text of WIRE_FAILED, or why the host ended it; else empty */
+};
+
+/* What every worker is started from; both descriptors are the program's. */
+struct worker_origin {
+    int program_fd;
+    int cache_fd; /* of the shared cache */
+};
+
+/* The descriptor of this program's own file, from which workers are started even after the file was replaced.
+ */
+int worker_program_open(struct error *error);
+
+struct worker_process *worker_spawn(struct ev_loop *loop, const struct worker_origin *origin,
+                                    const struct consumer_config *config, unsigned lane,
+                                    const struct worker_events *events, void *owner, struct error *error);
+
+/* Kills the process if it is there, waits for it and frees; tells nobody. For the end of the program and for
+ * a worker that the owner has let go of. */
+void worker_free(struct worker_process *worker);
+
+/* How many of these deliveries the worker takes now: they are stamped and dispatched in the ledger, in order.
+ * The others are as they were. */
+unsigned worker_send(struct worker_process *worker, struct ledger *ledger, struct delivery *const *batch,
+                     unsigned count);
+
+/* Whether worker_send would take anything. */
+bool worker_accepts(const struct worker_process *worker);
+
+/* Takes back what it was given from `seq` on and has not begun; it is given nothing new until it has answered
+ * all. Returns the first seq that surely is not begun (common/board.h). */
+uint64_t worker_revoke(struct worker_process *worker, uint64_t seq);
+
+/* Asks for a new Lua state before the next message. */
+void worker_recycle(struct worker_process *worker);
+
+/* Asks for an end in order: the worker answers what it has, runs teardown and exits. */
+void worker_stop(struct worker_process *worker);
+/* Ends it for certain; `gone` follows. */
+void worker_kill(struct worker_process *worker);
+
+/* The seq of the message it is at, and since when; false where it is at none (as far as its page tells). */
+bool worker_running(const struct worker_process *worker, uint64_t *ret_seq, int64_t *ret_since_ns);
+
+#endif

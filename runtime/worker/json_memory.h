@@ -1,0 +1,21 @@
+/* cjson's buffers, taken from the quota of the state that runs it.
+ *
+ * cjson allocates with malloc and ends the process where it gets nothing. The build gives it the functions
+ * below instead (see the Makefile): what it holds is counted, goes with the state's arena even where an error
+ * left it behind, and a refusal is an error of the script that asked. They find the quota by one process-wide
+ * pointer, as malloc's arguments leave no other way: a worker has one state at a time. */
+#ifndef WORKER_JSON_MEMORY_H
+#define WORKER_JSON_MEMORY_H
+
+#include "worker/quota.h"
+
+#include <stddef.h>
+
+/* From now on cjson lives on this quota, until the next one is named; its state is open that long. */
+void json_memory_use(struct quota *quota);
+
+void *json_malloc(size_t bytes);
+void *json_realloc(void *block, size_t bytes);
+void json_free(void *block);
+
+#endif

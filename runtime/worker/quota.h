@@ -1,0 +1,57 @@
+/* The memory quota of a Lua state: LuaJIT's own allocator (an arena of its own for each state, which goes
+ * back to the system at once when the state is closed), with every byte counted.
+ *
+ * Past `limit` memory is still given, but the message is over (trip.h): scripts that catch a refusal and go
+ * on can crash LuaJIT, an overdraft cannot. Refused is only what lies past `refuse_at`, for what a hook does
+ * not reach. What is held for the state outside of it is charged to it too: the message at hand, and what
+ * cjson allocates (see json_memory.h). Machine code is bounded by itself (scripts/sandbox.lua).
+ *
+ * LuaJIT collects by the ratio of heap to live heap, and knows of no limit: the pace is set so that a cycle
+ * ends before the limit does. The allocator is also where deep recursion through C is noticed, since a
+ * coroutine or a frame of Lua's stack costs memory at some point. */
+#ifndef WORKER_QUOTA_H
+#define WORKER_QUOTA_H
+
+#include "worker/stack.h"
+#include "worker/trip.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lua.h>
+
+struct quota {
+    struct trip *trip;
+    lua_Alloc allocate;
+    void *arena;
+    size_t used;
+    size_t peak;
+    size_t limit; /* limits.memory; SIZE_MAX: none */
+    size_t refuse_at;
+    size_t watch; /* `used` past this: look at the limit and the pace */
+    struct stack_room stack;
+    lua_State *at_work; /* the coroutine that calls cjson: where its errors go; see json_memory.h */
+};
+
+/* A new state under this quota, without libraries; NULL where there is no memory. */
+lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit_bytes,
+                            struct stack_room stack);
+void quota_close_state(struct quota *quota, lua_State *lua);
+
+/* The quota of a state, from any coroutine of it. */
+struct quota *quota_of(lua_State *lua);
+
+/* A message of this size is at hand: charges it, after making room where garbage is in the way. Past the
+ * limit it trips. */
+void quota_begin(struct quota *quota, size_t message_bytes);
+void quota_end(struct quota *quota, size_t message_bytes);
+
+/* For memory on behalf of the state outside of Lua: as realloc, with the old size. NULL where it is refused.
+ */
+void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes);
+
+/* Collects all garbage there is. Only between messages. */
+void quota_collect(struct quota *quota);
+
+#endif

@@ -1,0 +1,107 @@
+/* Exchanging states; see recycle.h. */
+#include "worker/recycle.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "worker/script.h"
+
+enum {
+    LOOK_SHARE = 100, /* a look is followed by this many times its own length without one */
+    REST_GARBAGE =
+        256 * 1024, /* at least as much, and as much as lives, is worth a collection while waiting */
+};
+
+static void look(struct recycle *recycle, struct state *state)
+{
+    int64_t began_ns = clock_now_ns();
+    quota_collect(&state->quota);
+    int64_t ended_ns = clock_now_ns();
+    recycle->live_bytes = state_heap_bytes(state);
+    recycle->next_look_ns = ended_ns + (ended_ns - began_ns) * LOOK_SHARE;
+}
+
+static void begin(struct recycle *recycle, const struct state *state)
+{
+    recycle->messages = 0;
+    recycle->opened_ns = clock_now_ns();
+    recycle->live_bytes = state_heap_bytes(state);
+    recycle->next_look_ns = 0;
+}
+
+void recycle_start(struct recycle *recycle, struct state *state)
+{
+    uint64_t most = state->assignment->limits.recycle_memory_bytes;
+    begin(recycle, state);
+    if (most == 0 || recycle->live_bytes <= most)
+        return;
+    look(recycle, state);
+    recycle->too_low = recycle->live_bytes > most;
+}
+
+static enum wire_recycle_reason reason_of_trip(enum trip_kind kind)
+{
+    switch (kind) {
+    case TRIP_MEMORY:
+        return WIRE_RECYCLE_OUT_OF_MEMORY;
+    case TRIP_TIME:
+        return WIRE_RECYCLE_OUT_OF_TIME;
+    case TRIP_STACK:
+        return WIRE_RECYCLE_OUT_OF_STACK;
+    case TRIP_NONE:
+    default:
+        return WIRE_RECYCLE_NONE;
+    }
+}
+
+static bool is_too_large(struct recycle *recycle, struct state *state, int64_t now_ns)
+{
+    uint64_t most = state->assignment->limits.recycle_memory_bytes;
+    uint64_t heap = state_heap_bytes(state);
+    if (most == 0 || heap <= most || recycle->too_low)
+        return false;
+    if (now_ns < recycle->next_look_ns && heap < recycle->live_bytes + most / 4)
+        return false;
+    look(recycle, state);
+    return recycle->live_bytes > most;
+}
+
+enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct state *state, int64_t now_ns)
+{
+    uint64_t most = state->assignment->limits.recycle_messages;
+    recycle->messages++;
+    if (state->trip.kind != TRIP_NONE)
+        return reason_of_trip((enum trip_kind)state->trip.kind);
+    if (most > 0 && recycle->messages >= most)
+        return WIRE_RECYCLE_MESSAGES;
+    return is_too_large(recycle, state, now_ns) ? WIRE_RECYCLE_MEMORY : WIRE_RECYCLE_NONE;
+}
+
+void recycle_rest(struct recycle *recycle, struct state *state)
+{
+    if (state_heap_bytes(state) > 2 * recycle->live_bytes + REST_GARBAGE &&
+        clock_now_ns() >= recycle->next_look_ns)
+        look(recycle, state);
+}
+
+bool recycle_run(struct recycle *recycle, struct state *state, enum wire_recycle_reason reason,
+                 struct wire_recycled *told, struct error *error)
+{
+    const struct assignment *assignment = state->assignment;
+    struct link *link = state->link;
+    int64_t began_ns = clock_now_ns();
+    *told = (struct wire_recycled){
+        .reason = (uint8_t)reason,
+        .messages = recycle->messages,
+        .age_ns = began_ns - recycle->opened_ns,
+        .heap_bytes = state_heap_bytes(state),
+        .peak_bytes = state->quota.peak,
+    };
+    if (state->trip.kind == TRIP_NONE && !script_teardown(state, error))
+        link_log(link, LOG_ERROR, error->text);
+    state_close(state);
+    if (!state_open(state, assignment, link, error) || !script_load(state, error))
+        return false;
+    begin(recycle, state);
+    told->pause_ns = recycle->opened_ns - began_ns;
+    return true;
+}

@@ -1,0 +1,100 @@
+/* The Lua state of a worker: opened and closed in one place, and called through one helper.
+ *
+ * What main code calls stands at fixed places at the bottom of the Lua stack (enum state_slot). Main code
+ * itself only does what can neither allocate nor raise (push a slot, read a result raw, pop); everything else
+ * happens in C functions that run inside state_call. So a script's error, or memory that runs out, is always
+ * a result here.
+ *
+ * The C functions that scripts call get their struct state from their first upvalue (state_of). */
+#ifndef WORKER_STATE_H
+#define WORKER_STATE_H
+
+#include "common/board.h"
+#include "common/error.h"
+#include "common/wire.h"
+#include "worker/deadline.h"
+#include "worker/folder.h"
+#include "worker/link.h"
+#include "worker/message.h"
+#include "worker/note.h"
+#include "worker/quota.h"
+#include "worker/trip.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lua.h>
+
+enum state_slot {
+    STATE_ON_ERROR = 1, /* writes error and traceback into `note` */
+    STATE_LOAD_SCRIPT,  /* () -> the script, compiled; see script.c */
+    STATE_READ_SCRIPT,  /* (what it returned) -> handle, setup or nil, teardown or nil */
+    STATE_SEAL,         /* (): globals are read only from here on; see scripts/sandbox.lua */
+    STATE_TAKE_MESSAGE, /* () -> message object, body as a string; see handler.c */
+    STATE_DECODE_JSON,  /* (string) -> value; the host's own cjson, out of the script's reach */
+    STATE_HANDLE,       /* the script's three: the last two may be nil */
+    STATE_SETUP,
+    STATE_TEARDOWN,
+    STATE_SLOTS = STATE_TEARDOWN,
+    STATE_HEADERS, /* in the registry only: the headers of the message at hand, or false; see lua_message.c */
+};
+
+/* What the worker was set up for. */
+struct assignment {
+    struct wire_setup limits;
+    char *script; /* as the user wrote it */
+    char *queue;
+    struct stack_room stack;
+    const struct board *board;
+    struct buffer *prelude; /* scripts/sandbox.lua, compiled; empty before the first state. See sandbox.c */
+};
+
+struct state {
+    lua_State *lua;
+    const struct assignment *assignment;
+    struct link *link; /* where log lines go */
+    struct folder folder;
+    struct quota quota;
+    struct trip trip;
+    struct deadline deadline;      /* the tick looks at it at any moment */
+    const struct message *message; /* the one at hand; NULL between messages */
+    uint64_t generation;           /* of the message at hand: message objects of another are over */
+    uint64_t headers_generation;   /* of the headers that lua_message.c keeps; 0: none */
+    struct note note;              /* error, reason or what else there is to say of the last call */
+    size_t note_message;           /* how much of `note` is the error itself, the traceback aside */
+};
+
+/* Opens a state with its sandbox and nothing loaded. What is passed is borrowed until state_close, which also
+ * follows a failed open. */
+bool state_open(struct state *state, const struct assignment *assignment, struct link *link,
+                struct error *error);
+void state_close(struct state *state);
+
+/* Pushes the slot's function; its arguments may follow, as far as they were on the stack before. */
+void state_push(struct state *state, enum state_slot slot);
+
+/* Calls what was pushed; false where it failed: then nothing but the slots is on the stack and `note` says
+ * why. After a trip (trip.kind) every call has failed, whatever the script made of it, and the state is good
+ * for nothing more. */
+bool state_call(struct state *state, int arguments, int results);
+
+/* Removes everything but the slots. */
+void state_drop(struct state *state);
+
+/* The time limit holds from state_begin to state_end, for all calls between them. */
+void state_begin(struct state *state, int64_t now_ns);
+void state_end(struct state *state);
+
+/* What the state's heap holds, garbage included. */
+uint64_t state_heap_bytes(const struct state *state);
+
+/* For C functions that scripts call: their state. */
+struct state *state_of(lua_State *lua);
+/* Pushes a C function that finds `state` by state_of. May raise. */
+void state_push_function(struct state *state, lua_State *lua, lua_CFunction function);
+
+/* While the state is opened: pops a function and puts it into its slot. May raise. */
+void state_set_slot(lua_State *lua, enum state_slot slot);
+
+#endif

@@ -1,0 +1,167 @@
+-- The kinds of values that a configuration has: how each is written, checked and described. config_keys.lua
+-- makes its keys of them; config.lua calls evaluate() on what it finds. Sizes and durations are parsed by
+-- `host`, in C.
+--
+-- A rule is { kind, default, min, max, ... }; times are in nanoseconds, sizes in bytes, as they leave for C.
+
+local host, problems = ...
+local complain, show = problems.complain, problems.show
+
+local WHOLE_MAX = 2 ^ 53 -- the last whole number that a Lua number counts to without gaps
+local SECOND = 1e9
+
+local M = { WHOLE_MAX = WHOLE_MAX }
+
+--- What rules are made of ---
+
+local function ranged(kind)
+  return function(default, min, max) return { kind = kind, default = default, min = min, max = max } end
+end
+
+M.integer, M.number, M.size, M.duration = ranged "integer", ranged "number", ranged "size", ranged "duration"
+
+function M.boolean(default) return { kind = "boolean", default = default } end
+
+-- `what` says what is accepted, after "give".
+function M.text(what, default) return { kind = "text", what = what, default = default, max = 255 } end
+function M.path(what) return { kind = "path", what = what, max = 4096 } end
+function M.list(what) return { kind = "list", what = what, max = 2048 } end
+
+function M.choice(default, ...)
+  return { kind = "text", what = problems.one_of { ... }, choices = { ... }, default = default, max = 255 }
+end
+
+-- Adds to a rule: `refuse`, a function of a value that is of the right kind: nil, or advice that ends the
+-- complaint; `none`, what the word "none" stands for; `empty`, the empty text is taken; `per_run`, it is not
+-- for the file.
+function M.with(rule, more)
+  for name, value in next, more do rule[name] = value end
+  return rule
+end
+
+-- What the refusal of a value offers instead.
+local accepted = {
+  integer = function(rule)
+    local range = ("a whole number from %.0f to %.0f"):format(rule.min, rule.max)
+    if rule.max == WHOLE_MAX then range = ("a whole number of at least %.0f"):format(rule.min) end
+    return rule.none and range .. ', or "none"' or range
+  end,
+  number = function(rule) return ("a number from %g to %g"):format(rule.min, rule.max) end,
+  size = function(rule)
+    return ('a size from %s to %s, such as "64MiB"'):format(host.format_size(rule.min),
+      host.format_size(rule.max))
+  end,
+  duration = function(rule)
+    return ('a time from %s to %s, such as "30s"'):format(host.format_duration(rule.min),
+      host.format_duration(rule.max))
+  end,
+  boolean = function() return "true or false" end,
+  text = function(rule) return rule.what end,
+  path = function(rule) return rule.what end,
+}
+
+--- From text or value to value ---
+
+local function is_text(raw, rule)
+  return type(raw) == "string" and #raw <= rule.max and (#raw > 0 or rule.empty) and not raw:find("%c")
+end
+
+local function is_whole(value)
+  return type(value) == "number" and value == math.floor(value) and math.abs(value) <= WHOLE_MAX
+end
+
+-- From what was written to a value of the kind, or nil. `folder` is where a relative path begins; `outside`:
+-- it stands in a flag or a variable, as text.
+local convert = {
+  integer = function(raw, rule, outside)
+    if raw == "none" and rule.none then return rule.none end
+    if outside then raw = raw:find("^%-?%d+$") and tonumber(raw) end
+    return is_whole(raw) and raw or nil
+  end,
+  number = function(raw, _, outside)
+    if outside then raw = raw:find("^%-?%d+%.?%d*$") and tonumber(raw) end
+    return type(raw) == "number" and raw or nil
+  end,
+  size = function(raw)
+    if type(raw) == "string" then return host.parse_size(raw) end
+    return is_whole(raw) and raw or nil
+  end,
+  duration = function(raw)
+    if type(raw) == "string" then return host.parse_duration(raw) end
+    local fits = type(raw) == "number" and math.abs(raw) < WHOLE_MAX / SECOND
+    return fits and math.floor(raw * SECOND + 0.5) or nil
+  end,
+  boolean = function(raw, _, outside)
+    if outside and (raw == "true" or raw == "false") then return raw == "true" end
+    if type(raw) == "boolean" then return raw end
+  end,
+  text = function(raw, rule) return is_text(raw, rule) and raw or nil end,
+  path = function(raw, rule, _, folder)
+    if not is_text(raw, rule) then return nil end
+    return raw:sub(1, 1) == "/" and raw or folder .. raw
+  end,
+}
+
+local function is_choice(rule, value)
+  if not rule.choices then return true end
+  for _, choice in ipairs(rule.choices) do
+    if choice == value then return true end
+  end
+  return false
+end
+
+-- NaN is in no range.
+local function in_range(rule, value)
+  if type(value) ~= "number" then return is_choice(rule, value) end
+  return value == rule.none or (value >= rule.min and value <= rule.max)
+end
+
+local function evaluate_scalar(rule, raw, label, outside, folder)
+  local value = convert[rule.kind](raw, rule, outside, folder)
+  local advice = value ~= nil and rule.refuse and rule.refuse(value)
+  if value ~= nil and not advice and in_range(rule, value) then return value end
+  complain("%s is %s: %s", label, show(raw), advice or "give " .. accepted[rule.kind](rule))
+end
+
+--- Lists ---
+
+local function split(text)
+  local items = {}
+  for item in (text .. ","):gmatch("%s*([^,]-)%s*,") do items[#items + 1] = item end
+  return items
+end
+
+-- How many items a table has, or nil where its keys are not 1, 2, 3 and so on.
+function M.length(items)
+  local count = 0
+  for _ in next, items do count = count + 1 end
+  return count == #items and count or nil
+end
+
+local function evaluate_list(rule, raw, label, outside)
+  local items, values, seen = raw, {}, {}
+  if outside then items = split(raw) end
+  if type(items) ~= "table" or not M.length(items) then
+    local shown = type(raw) == "table" and "a table, but no list" or show(raw)
+    complain("%s is %s: give %s", label, shown, rule.what)
+    return nil
+  end
+  for i, item in ipairs(items) do
+    local here = ("%s[%d]"):format(label, i)
+    local advice = not is_text(item, rule) and "give " .. rule.what or rule.refuse(item)
+    if advice then
+      complain("%s is %s: %s", here, show(item), advice)
+    elseif seen[item] then
+      complain("%s is %s, as %s is: leave one of them out", here, show(item), seen[item])
+    end
+    seen[item], values[i] = here, item
+  end
+  return values
+end
+
+-- The value that `raw` stands for, or nil after a complaint that begins with `label`.
+function M.evaluate(rule, ...)
+  return (rule.kind == "list" and evaluate_list or evaluate_scalar)(rule, ...)
+end
+
+return M

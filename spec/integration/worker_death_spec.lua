@@ -1,0 +1,76 @@
+-- The death of a worker: what it had not finished goes to others, and only the message it was at is charged.
+local consumer = require "support.consumer"
+local rabbit = require "support.rabbit"
+local signal = require "posix.signal"
+
+local WORK = "return function(o, m) handled(o, m) spin(0.001) end"
+
+describe("the death of a worker", function()
+  after_each(require "support.cleanup")
+
+  local function kill_first_worker(program)
+    assert(signal.kill(assert(program:children()[1]), signal.SIGKILL))
+  end
+
+  -- The ids of messages that were handled with an attempt over the first.
+  local function charged(program)
+    local ids, count = {}, 0
+    for _, line in ipairs(consumer.told(program)) do
+      if line.attempt > 1 and not ids[line.id] then
+        ids[line.id] = true
+        count = count + 1
+      end
+    end
+    return count
+  end
+
+  it("under load loses nothing, charges one message at the most, and the worker is replaced", function()
+    local queue = rabbit.queue "death"
+    consumer.fill(queue, 3000)
+    local program = consumer.start(queue, WORK, { workers = 2, prefetch = 50, ["exit-when-idle"] = "1s" })
+    consumer.wait_handled(program, 200)
+    kill_first_worker(program)
+    consumer.wait_handled(program, 600)
+    assert.equal(2, #program:children())
+    local counts = consumer.finish(program)
+    assert.equal(1, counts.worker_deaths)
+    assert.equal(3000, counts.acked)
+    assert.is_true(counts.requeued <= 1)
+    assert.is_true(charged(program) <= 1)
+    assert.same({}, (consumer.missing(program, 3000)))
+    consumer.assert_left(queue, 0)
+  end)
+
+  it("at each try of one message ends in its rejection, and its neighbours are not charged", function()
+    local queue = rabbit.queue "death"
+    consumer.fill(queue, 100)
+    local program = consumer.start(queue, [[
+      return function(order, message)
+        handled(order, message)
+        while order.id == 50 do end
+      end]], {
+        workers = 2, prefetch = 20, ["retry-attempts"] = 2, ["limits-deadline"] = "300ms",
+        ["limits-grace"] = "200ms", ["exit-when-idle"] = "1s",
+      })
+    local counts = consumer.finish(program)
+    assert.same({ 99, 1, 1 }, { counts.acked, counts.rejected, counts.requeued })
+    for _, line in ipairs(consumer.told(program)) do
+      assert.is_true(line.attempt == 1 or line.id == 50, ("%d was charged"):format(line.id))
+    end
+    consumer.assert_left(queue, 0)
+  end)
+
+  it("at each start ends the program with the reason", function()
+    local queue = rabbit.queue "death"
+    consumer.fill(queue, 2000)
+    local program = consumer.start(queue, WORK, { prefetch = 10 })
+    consumer.wait_handled(program, 20)
+    program.space:write("handler.lua", "return function(")
+    kill_first_worker(program)
+    assert.equal(1, (program:wait(consumer.PATIENCE)))
+    assert(program:wait_log { msg = "stopped by an error", error = function(text)
+      return text:find("failed to start 5 times in a row", 1, true) and text:find("handler.lua:1:", 1, true)
+    end })
+    assert.equal(0, rabbit.counts(queue).unacked)
+  end)
+end)

@@ -1,0 +1,97 @@
+-- What Linux offers and lua-posix does not: descriptors that tell of a process's end and of a file's growth,
+-- and a child that dies with its parent. The invariant: waiting is done in poll(2), never by looking again
+-- and again. support.process is built on it.
+local ffi = require "ffi"
+local poll = require "posix.poll"
+local time = require "posix.time"
+
+ffi.cdef [[
+  long syscall(long number, ...);
+  int inotify_init1(int flags);
+  int inotify_add_watch(int fd, const char *path, uint32_t mask);
+  int prctl(int option, ...);
+  long read(int fd, void *buffer, size_t size);
+  long readlink(const char *path, char *buffer, size_t size);
+  char *strerror(int error);
+]]
+
+local SYS_PIDFD_OPEN = 434 -- the same on every architecture
+local IN_NONBLOCK_CLOEXEC = 0x80800
+local IN_MODIFY = 0x2
+local PR_SET_PDEATHSIG = 1
+
+local linux = {}
+
+local function checked(what, result)
+  result = tonumber(result)
+  if result < 0 then
+    error(("%s failed: %s"):format(what, ffi.string(ffi.C.strerror(ffi.errno()))))
+  end
+  return result
+end
+
+---Seconds of the monotonic clock.
+---@return number
+function linux.now()
+  local clock = time.clock_gettime(time.CLOCK_MONOTONIC)
+  return clock.tv_sec + clock.tv_nsec / 1e9
+end
+
+---@param seconds number
+function linux.sleep(seconds)
+  local whole = math.floor(seconds)
+  time.nanosleep({ tv_sec = whole, tv_nsec = math.floor((seconds - whole) * 1e9) })
+end
+
+---A descriptor that becomes readable when the process ends. The caller closes it.
+---@param pid integer
+---@return integer fd
+function linux.open_process(pid)
+  return checked("pidfd_open", ffi.C.syscall(SYS_PIDFD_OPEN, ffi.cast("int", pid), ffi.cast("int", 0)))
+end
+
+---A descriptor that becomes readable when something is written to one of the files. The caller closes it.
+---@param paths string[]
+---@return integer fd
+function linux.watch_files(paths)
+  local fd = checked("inotify_init1", ffi.C.inotify_init1(IN_NONBLOCK_CLOEXEC))
+  for _, path in ipairs(paths) do
+    checked("inotify_add_watch", ffi.C.inotify_add_watch(fd, path, IN_MODIFY))
+  end
+  return fd
+end
+
+local scrap = ffi.new("char[4096]")
+
+---Forgets the writes told so far. Look at the files after it, so that none goes unseen.
+---@param fd integer of watch_files
+function linux.clear_watch(fd)
+  while ffi.C.read(fd, scrap, ffi.sizeof(scrap)) > 0 do end -- luacheck: ignore 542
+end
+
+---Waits until one of the descriptors is readable, or the clock says `deadline`.
+---@param fds integer[]
+---@param deadline number
+function linux.wait_readable(fds, deadline)
+  local set = {}
+  for _, fd in ipairs(fds) do
+    set[fd] = { events = { IN = true } }
+  end
+  poll.poll(set, math.max(0, math.ceil((deadline - linux.now()) * 1000)))
+end
+
+---Where a link points; lua-posix cannot read those of /proc, which are shorter than they say.
+---@param path string
+---@return string|nil target
+function linux.read_link(path)
+  local size = tonumber(ffi.C.readlink(path, scrap, ffi.sizeof(scrap)))
+  return size >= 0 and ffi.string(scrap, size) or nil
+end
+
+---In a child: the kernel sends it this signal when its parent ends, however that ends.
+---@param signal integer
+function linux.die_with_parent(signal)
+  checked("prctl", ffi.C.prctl(PR_SET_PDEATHSIG, ffi.cast("unsigned long", signal)))
+end
+
+return linux

@@ -1,0 +1,163 @@
+/* limits.memory: what counts, what happens past it, and that nothing a script does about it ends the worker;
+ * see worker/quota.c. */
+#include "limits.h"
+
+#include <stdio.h>
+
+#define MIB ((uint64_t)1024 * 1024)
+
+static struct wire_setup limits_of(uint64_t memory_bytes)
+{
+    return (struct wire_setup){ .memory_bytes = memory_bytes,
+                                .message_bytes = MESSAGE_MAX,
+                                .log_level = LOG_INFO };
+}
+
+#define OUT WIRE_OUT_OF_MEMORY, "used more memory than limits.memory (4MiB)", WIRE_RECYCLE_OUT_OF_MEMORY
+
+static const struct limit_case cases[] = {
+    { "a table that grows", TRIAL("local t = {} while true do t[#t + 1] = { #t } end"), NULL, OUT },
+    { "a string that doubles", TRIAL("local s = 'x' while true do s = s .. s end"), NULL, OUT },
+    { "one string at once", TRIAL("return #('x'):rep(1e8)"), NULL, OUT },
+    { "closures", TRIAL("local f = print while true do local g = f f = function() return g end end"), NULL,
+      OUT },
+    { "coroutines", TRIAL("local t = {} while true do t[#t + 1] = coroutine.create(print) end"), NULL, OUT },
+    { "varargs", TRIAL("local function f(...) return f(1, ...) end return f()"), NULL, WIRE_ERROR,
+      "stack overflow", WIRE_RECYCLE_NONE },
+    { "caught and swallowed",
+      TRIAL("pcall(function() local t = {} while true do t[#t + 1] = { #t } end end) return true"), NULL,
+      OUT },
+    { "caught again and again",
+      TRIAL("local keep = {} while true do pcall(function() while true do keep[#keep + 1] = ('x'):rep(#keep) "
+            "end end) "
+            "end"),
+      NULL, OUT },
+    { "caught by an error handler that goes on",
+      TRIAL("local t = {} local function more() while true do t[#t + 1] = { #t } end end\n"
+            "xpcall(more, function() xpcall(more, more) return more() end) return true"),
+      NULL, OUT },
+    { "in a coroutine, whose end is not looked at",
+      TRIAL("coroutine.resume(coroutine.create(function() local t = {} while true do t[#t + 1] = { #t } end "
+            "end))"),
+      NULL, OUT },
+    { "in a comparator",
+      TRIAL("local keep, t = {}, {} for i = 1, 1000 do t[i] = i end\n"
+            "while true do pcall(table.sort, t, function(a, b) keep[#keep + 1] = {} return a > b end) end"),
+      NULL, OUT },
+    { "a JSON text larger than what it is made of",
+      TRIAL("local s, t = ('x'):rep(1e5), {} for i = 1, 1000 do t[i] = s end return "
+            "#require('cjson').encode(t)"),
+      NULL, OUT },
+    { "the same, safely",
+      TRIAL("local s, t = ('x'):rep(1e5), {} for i = 1, 1000 do t[i] = s end\n"
+            "require('cjson.safe').encode(t) return true"),
+      NULL, OUT },
+    { "the same, in a coroutine",
+      TRIAL("local s, t = ('x'):rep(1e5), {} for i = 1, 1000 do t[i] = s end\n"
+            "coroutine.wrap(function() pcall(require('cjson').encode, t) end)() return true"),
+      NULL, OUT },
+    { "cjson objects", TRIAL("local t = {} while true do t[#t + 1] = require('cjson').new() end"), NULL,
+      OUT },
+    { "garbage is none", TRIAL("for i = 1, 1e5 do local t = { i, ('x'):rep(i % 1000) } end return true"),
+      NULL, WIRE_ACK, NULL, WIRE_RECYCLE_NONE },
+    { "garbage beside much that lives",
+      TRIAL("local keep = {} for i = 1, 3000 do keep[i] = ('x'):rep(900) .. i end\n"
+            "for i = 1, 1e5 do local t = { i, ('x'):rep(i % 1000) .. i } end return true"),
+      NULL, WIRE_ACK, NULL, WIRE_RECYCLE_NONE },
+};
+
+static void kinds(void **context)
+{
+    const struct wire_setup limits = limits_of(4 * MIB);
+    (void)context;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        check_limit(&limits, &cases[i]);
+}
+
+/* A body is charged while its message is at hand, as it came and as a string. */
+static void bodies_count(void **context)
+{
+    struct fixture fixture;
+    struct trial trial;
+    char *body = malloc(4 * MIB);
+    (void)context;
+    assert_non_null(body);
+    memset(body, 'x', 4 * MIB);
+    fixture_open(&fixture);
+    fixture.limits = limits_of(8 * MIB);
+    fixture.limits.decode = WIRE_DECODE_RAW;
+    fixture_run(&fixture, TRIAL("return 'reject', #data"));
+    static const struct {
+        size_t mib;
+        int verdict;
+    } bodies[] = { { 3, WIRE_REJECT }, { 3, WIRE_REJECT }, { 4, WIRE_OUT_OF_MEMORY }, { 3, WIRE_REJECT } };
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        body[0] = (char)('a' + i); /* another string each time */
+        const struct parcel parcel = { .body = body, .body_bytes = bodies[i].mib * MIB };
+        assert_true(trial_deliver(&fixture, &parcel, &trial));
+        assert_int_equal(trial.answer.result.verdict, bodies[i].verdict);
+    }
+    free(body);
+    fixture_finish(&fixture);
+}
+
+static void a_script_that_does_not_fit_is_not_loaded(void **context)
+{
+    struct fixture fixture;
+    struct answer answer;
+    (void)context;
+    fixture_open(&fixture);
+    fixture.limits = limits_of(2 * MIB);
+    fixture_write_text(&fixture, "handler.lua", "local t = {} while true do t[#t + 1] = { #t } end");
+    fixture_start(&fixture);
+    expect_type(&fixture, &answer, WIRE_FAILED);
+    assert_non_null(strstr(answer.text, "limits.memory (2MiB)"));
+    assert_int_equal(fixture_wait(&fixture), 1);
+    fixture_close(&fixture);
+}
+
+/* Recursion through C is an error of its message, however it is done. */
+static void native_stack(void **context)
+{
+    static const struct limit_case deep[] = {
+        { "gsub in gsub", TRIAL("local function f() return (('x'):gsub('x', f)) end return f()"), NULL,
+          WIRE_ERROR, "nested too deeply", WIRE_RECYCLE_OUT_OF_STACK },
+        { "sort in sort", TRIAL("local function f() table.sort({ 1, 2 }, f) return true end return f()"),
+          NULL, WIRE_ERROR, "stack overflow", WIRE_RECYCLE_NONE },
+        { "coroutines in coroutines", TRIAL("local function f() return coroutine.wrap(f)() end return f()"),
+          NULL, WIRE_ERROR, "nested too deeply", WIRE_RECYCLE_OUT_OF_STACK },
+        { "gsub in coroutines in gsub",
+          TRIAL("local function f() return (('x'):gsub('x', function() return coroutine.wrap(f)() end)) end "
+                "return f()"),
+          NULL, WIRE_ERROR, "nested too deeply", WIRE_RECYCLE_OUT_OF_STACK },
+        { "caught each time",
+          TRIAL("local function f() return pcall(coroutine.wrap(function() return f() end)) end return f()"),
+          NULL, WIRE_ERROR, "nested too deeply", WIRE_RECYCLE_OUT_OF_STACK },
+        { "metamethods",
+          TRIAL("local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k) return t[k] end "
+                "return t.x"),
+          NULL, WIRE_ERROR, "stack overflow", WIRE_RECYCLE_NONE },
+        { "load in load", TRIAL("local function f() load(f) return nil end load(f) return true"), NULL,
+          WIRE_ACK, "", WIRE_RECYCLE_NONE },
+    };
+    struct wire_setup limits = limits_of(1024 * MIB);
+    (void)context;
+    for (size_t i = 0; i < sizeof deep / sizeof deep[0]; i++)
+        check_limit(&limits, &deep[i]);
+}
+
+static int all_tests(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kinds),
+        cmocka_unit_test(bodies_count),
+        cmocka_unit_test(a_script_that_does_not_fit_is_not_loaded),
+        cmocka_unit_test(native_stack),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(int count, char **arguments)
+{
+    return fixture_main(count, arguments, all_tests);
+}

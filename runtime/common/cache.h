@@ -24,7 +24,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CACHE_KEY_MAX = 1024 };
+enum {
+    CACHE_KEY_MAX = 1024,
+    CACHE_SPACES_MAX = 64, /* named ones; they last as long as the region */
+    CACHE_SPACE_NAME_MAX = 64,
+};
 
 enum cache_type { CACHE_STRING = 1, CACHE_NUMBER, CACHE_BOOLEAN, CACHE_TABLE };
 
@@ -36,6 +40,7 @@ enum cache_result {
     CACHE_KEY_TOO_LONG,
     CACHE_TOO_LARGE, /* no shard could ever hold it */
     CACHE_NO_MEMORY, /* of the caller's buffer; the cache is as before */
+    CACHE_BUSY,      /* the process that is at this part of the cache has been stopped; nothing was done */
 };
 
 enum cache_mode { CACHE_SET, CACHE_ADD, CACHE_REPLACE };
@@ -79,6 +84,14 @@ bool cache_create(struct cache *cache, const struct cache_config *config, int *r
 /* Worker: maps the region that it was given, after a look at its head. */
 bool cache_map(struct cache *cache, int fd, struct error *error);
 void cache_unmap(struct cache *cache);
+
+/* A space has keys of its own. `ret_space` is used as a cache in every call below, sees and clears only its
+ * own keys, counts only its own entries and bytes, and never has more than `entries` (0: only the bounds of
+ * the whole cache). It is the same space in all processes; a bound other than before empties it. It borrows
+ * from `cache`, is good until that is unmapped, and is not unmapped itself. False where the name is empty or
+ * too long, or there are too many. */
+bool cache_open_space(struct cache *cache, struct slice name, size_t entries, struct cache *ret_space,
+                      struct error *error);
 
 /* Appends the value to `value`. */
 enum cache_result cache_get(struct cache *cache, struct slice key, struct buffer *value,

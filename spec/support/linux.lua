@@ -1,6 +1,6 @@
 -- What Linux offers and lua-posix does not: descriptors that tell of a process's end and of a file's growth,
--- and a child that dies with its parent. The invariant: waiting is done in poll(2), never by looking again
--- and again. support.process is built on it.
+-- what a child used when it has ended, and a child that dies with its parent. The invariant: waiting is done
+-- in poll(2), never by looking again and again. support.process is built on it.
 local ffi = require "ffi"
 local poll = require "posix.poll"
 local time = require "posix.time"
@@ -13,12 +13,18 @@ ffi.cdef [[
   long read(int fd, void *buffer, size_t size);
   long readlink(const char *path, char *buffer, size_t size);
   char *strerror(int error);
+
+  struct moonrabbit_rusage {
+    long user_seconds, user_microseconds, system_seconds, system_microseconds, peak_kib, others[13];
+  };
+  int wait4(int pid, int *status, int options, struct moonrabbit_rusage *usage);
 ]]
 
 local SYS_PIDFD_OPEN = 434 -- the same on every architecture
 local IN_NONBLOCK_CLOEXEC = 0x80800
 local IN_MODIFY = 0x2
 local PR_SET_PDEATHSIG = 1
+local WNOHANG = 1
 
 local linux = {}
 
@@ -59,6 +65,36 @@ function linux.watch_files(paths)
     checked("inotify_add_watch", ffi.C.inotify_add_watch(fd, path, IN_MODIFY))
   end
   return fd
+end
+
+local status_word = ffi.new("int[1]")
+local rusage = ffi.new("struct moonrabbit_rusage")
+
+local function usage_of(used)
+  return {
+    cpu_seconds = tonumber(used.user_seconds + used.system_seconds) +
+      tonumber(used.user_microseconds + used.system_microseconds) / 1e6,
+    peak_rss = tonumber(used.peak_kib) * 1024,
+  }
+end
+
+---Takes note of a child's end. What it used is its own and that of its children that it waited for: their
+---processor time together, and the most memory that any one of them had in use at once.
+---@param pid integer
+---@param options { wait: boolean } false: only where it has ended already
+---@return { code: integer?, signal: integer?, usage: { cpu_seconds: number, peak_rss: integer } }|nil ended
+function linux.reap(pid, options)
+  local found = checked("wait4", ffi.C.wait4(pid, status_word, options.wait and 0 or WNOHANG, rusage))
+  if found ~= pid then
+    return nil
+  end
+  local status = status_word[0]
+  local signal = bit.band(status, 0x7f)
+  return {
+    code = signal == 0 and bit.band(bit.rshift(status, 8), 0xff) or nil,
+    signal = signal ~= 0 and signal or nil,
+    usage = usage_of(rusage),
+  }
 end
 
 local scrap = ffi.new("char[4096]")

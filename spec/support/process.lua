@@ -9,7 +9,6 @@ local fcntl = require "posix.fcntl"
 local posix_signal = require "posix.signal"
 local stdlib = require "posix.stdlib"
 local unistd = require "posix.unistd"
-local wait = require "posix.sys.wait"
 local linux = require "support.linux"
 
 local TIMEOUT_SECONDS = 30
@@ -163,21 +162,14 @@ function process.start(argv, options)
   return self
 end
 
--- Takes note of the end, if it has come; `options` are those of waitpid.
+-- Takes note of the end, if it has come.
 local function reap(self, options)
-  if self.ended then
-    return
-  end
-  local pid, how, status = wait.wait(self.pid, options)
-  if pid ~= self.pid then
+  local ended = not self.ended and linux.reap(self.pid, options)
+  if not ended then
     return
   end
   self.ended = true
-  if how == "exited" then
-    self.code = status
-  else
-    self.signal = status
-  end
+  self.code, self.signal, self.usage = ended.code, ended.signal, ended.usage
   unistd.close(self.end_fd)
   unistd.close(self.growth_fd)
 end
@@ -189,7 +181,7 @@ end
 function Process:wait_until(condition, timeout)
   local deadline = linux.now() + (timeout or TIMEOUT_SECONDS)
   while true do
-    reap(self, wait.WNOHANG)
+    reap(self, { wait = false })
     if not self.ended then
       linux.clear_watch(self.growth_fd)
     end
@@ -205,6 +197,7 @@ function Process:wait_until(condition, timeout)
   end
 end
 
+---Waits for its end; what it and its children used is in `usage` then (see linux.reap).
 ---@param timeout? number seconds
 ---@return integer|nil code, or nil and "timeout" or "signal N"
 function Process:wait(timeout)
@@ -266,7 +259,7 @@ end
 
 ---@return boolean
 function Process:running()
-  reap(self, wait.WNOHANG)
+  reap(self, { wait = false })
   return not self.ended
 end
 
@@ -291,7 +284,7 @@ end
 
 local function finish(self)
   posix_signal.killpg(self.pid, posix_signal.SIGKILL) -- the group may outlive its leader
-  reap(self, 0)
+  reap(self, { wait = true })
   self.out:close()
   self.err:close()
   started[self] = nil

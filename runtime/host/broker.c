@@ -186,7 +186,8 @@ static bool too_few_channels(const struct broker *broker, struct connection *con
     return true;
 }
 
-/* The last failure of a start that is given up is the program's own last word; all others are lines of the log. */
+/* The last failure of a start that is given up is the program's own last word; all others are lines of the
+ * log. */
 static void log_failures(const struct dial_result *result, bool given_up)
 {
     for (size_t i = 0; i < result->failure_count; i++) {

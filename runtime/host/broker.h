@@ -68,7 +68,8 @@ bool broker_start(struct broker *broker, struct error *error);
  * gone. */
 void broker_stop(struct broker *broker);
 
-/* A consumer consumes: the next loss is a new one. A broker that only lets one log in is not come back to faster. */
+/* A consumer consumes: the next loss is a new one. A broker that only lets one log in is not come back to
+ * faster. */
 void broker_is_useful(struct broker *broker);
 
 bool broker_is_up(const struct broker *broker);

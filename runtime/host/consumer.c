@@ -308,6 +308,7 @@ static void on_consuming(void *owner)
 {
     struct consumer *consumer = owner;
     consumer->active_ns = clock_now_ns();
+    consumer->context->events->consuming(consumer->context->owner, consumer);
 }
 
 /* What was at work stays at work: its results come late, and are dropped. */
@@ -620,6 +621,7 @@ void consumer_stop(struct consumer *consumer)
     if (consumer->phase != CONSUMER_RUNNING)
         return;
     consumer->phase = CONSUMER_DRAINING;
+    pool_drain(&consumer->pool);
     handout_recall(&consumer->handout);
     if (consumer->subscribed)
         subscription_cancel(&consumer->subscription);

@@ -266,11 +266,19 @@ static void on_started(void *owner, struct consumer *consumer)
     struct program *program = owner;
     struct member *member = program_find(program, consumer);
     if (member && member->joining)
-        program_member_joined(program, member);
+        program_member_ready(program, member);
     else if (program->phase == PROGRAM_STARTING && all_started(program) && program->check_only)
         program_stop(program);
     else if (program->phase == PROGRAM_STARTING && all_started(program))
         begin_consuming(program);
+}
+
+static void on_consuming(void *owner, struct consumer *consumer)
+{
+    struct program *program = owner;
+    struct member *member = program_find(program, consumer);
+    if (member && member->joining)
+        program_member_joined(program, member);
 }
 
 static void on_failed(void *owner, struct consumer *consumer, const struct error *error)
@@ -299,7 +307,11 @@ static void on_ended(void *owner, struct consumer *consumer)
 }
 
 static const struct consumer_events consumer_events = {
-    .started = on_started, .failed = on_failed, .reloaded = on_reloaded, .ended = on_ended
+    .started = on_started,
+    .consuming = on_consuming,
+    .failed = on_failed,
+    .reloaded = on_reloaded,
+    .ended = on_ended,
 };
 
 static void on_broker_stopped(void *owner)

@@ -155,6 +155,11 @@ bool cache_open_space(struct cache *cache, struct slice name, size_t entries, st
                      name.data);
 }
 
+size_t cache_room(const struct cache *cache)
+{
+    return shard_room(&cache->geometry);
+}
+
 /* Operations */
 
 /* What every operation needs: the key's shard, locked, and the time. */
@@ -225,7 +230,7 @@ enum cache_result cache_get(struct cache *cache, struct slice key, struct buffer
         result = read_value(&operation, number, value, ret_type);
     if (result == CACHE_OK)
         operation.shard.head->counts.hits++;
-    else
+    else if (result == CACHE_NOT_FOUND)
         operation.shard.head->counts.misses++;
     shard_unlock(&operation.shard);
     return result;

@@ -93,7 +93,10 @@ void cache_unmap(struct cache *cache);
 bool cache_open_space(struct cache *cache, struct slice name, size_t entries, struct cache *ret_space,
                       struct error *error);
 
-/* Appends the value to `value`. */
+/* The most bytes that a key and its value can have together. */
+size_t cache_room(const struct cache *cache);
+
+/* Appends the value to `value`. Where that has no room for it (CACHE_NO_MEMORY), nothing was counted. */
 enum cache_result cache_get(struct cache *cache, struct slice key, struct buffer *value,
                             enum cache_type *ret_type);
 enum cache_result cache_has(struct cache *cache, struct slice key);

@@ -133,11 +133,16 @@ static uint32_t blocks_for(size_t bytes)
     return 1 + (uint32_t)((bytes - first + further - 1) / further);
 }
 
+size_t shard_room(const struct cache_geometry *geometry)
+{
+    return sizeof(((struct cache_entry *)NULL)->data) +
+           (size_t)(geometry->blocks - 1) * sizeof(((struct cache_block *)NULL)->data);
+}
+
 bool shard_could_hold(const struct shard *shard, size_t key_bytes, size_t value_bytes)
 {
-    size_t most = (size_t)shard->geometry.blocks * sizeof(struct cache_block);
-    return value_bytes < most && key_bytes < most &&
-           blocks_for(key_bytes + value_bytes) <= shard->geometry.blocks;
+    size_t room = shard_room(&shard->geometry);
+    return key_bytes <= room && value_bytes <= room - key_bytes;
 }
 
 static uint32_t take_block(struct shard *shard)

@@ -98,6 +98,8 @@ void shard_touch(struct shard *shard, uint32_t number); /* it was used just now 
 void shard_remove(struct shard *shard, uint32_t number);
 void shard_clear(struct shard *shard);
 
+/* The most bytes of key and value that an entry of its own chain of all blocks could have. */
+size_t shard_room(const struct cache_geometry *geometry);
 /* Whether an entry of this size could ever be in a shard. */
 bool shard_could_hold(const struct shard *shard, size_t key_bytes, size_t value_bytes);
 /* Makes room for an entry that is not there and could be held, and adds it. */

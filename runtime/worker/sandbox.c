@@ -4,6 +4,7 @@
 
 #include "common/scripts.h"
 #include "worker/handler.h"
+#include "worker/lua_cache.h"
 #include "worker/lua_log.h"
 #include "worker/lua_memory.h"
 #include "worker/require.h"
@@ -86,6 +87,8 @@ static void push_host(struct state *state, lua_State *lua)
     lua_setfield(lua, -2, "cjson");
     push_cjson(lua, luaopen_cjson_safe);
     lua_setfield(lua, -2, "cjson.safe");
+    lua_cache_push(state, lua);
+    lua_setfield(lua, -2, "cache");
     lua_log_push(state, lua);
     lua_setfield(lua, -2, "log");
     lua_memory_push(state, lua);

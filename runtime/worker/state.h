@@ -10,6 +10,7 @@
 #define WORKER_STATE_H
 
 #include "common/board.h"
+#include "common/cache.h"
 #include "common/error.h"
 #include "common/wire.h"
 #include "worker/deadline.h"
@@ -47,6 +48,7 @@ struct assignment {
     char *queue;
     struct stack_room stack;
     const struct board *board;
+    struct cache *cache; /* of all workers */
     struct buffer *prelude; /* scripts/sandbox.lua, compiled; empty before the first state. See sandbox.c */
 };
 

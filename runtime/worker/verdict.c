@@ -7,8 +7,6 @@
 enum { FIRST = -2, SECOND = -1 }; /* where the results are */
 enum { QUOTED_BYTES_MAX = 80 };   /* of a returned string in an error */
 
-#define DELAY_SECONDS_MAX 9e9 /* as nanoseconds it still fits an int64_t */
-
 static const struct {
     const char *word;
     enum wire_verdict verdict;
@@ -58,11 +56,8 @@ static bool parse_delay(lua_State *lua, int64_t *ret_delay_ns)
         struct slice text = text_at(lua, SECOND);
         return units_parse_duration(text.data, text.size, ret_delay_ns);
     }
-    double seconds = lua_type(lua, SECOND) == LUA_TNUMBER ? lua_tonumber(lua, SECOND) : -1;
-    if (!(seconds >= 0 && seconds <= DELAY_SECONDS_MAX))
-        return false;
-    *ret_delay_ns = (int64_t)(seconds * 1e9);
-    return true;
+    return lua_type(lua, SECOND) == LUA_TNUMBER &&
+           units_from_seconds(lua_tonumber(lua, SECOND), ret_delay_ns);
 }
 
 static void read_retry(struct state *state, struct outcome *outcome)

@@ -4,6 +4,7 @@
 #include "worker/worker.h"
 
 #include "common/board.h"
+#include "common/cache.h"
 #include "common/clock.h"
 #include "common/inherit.h"
 #include "common/log.h"
@@ -34,6 +35,7 @@ struct worker {
     struct link link;
     struct tick tick;
     struct board *board;
+    struct cache cache;
     struct assignment assignment;
     struct buffer prelude;
     struct state state;
@@ -58,9 +60,10 @@ static bool worker_open(struct worker *worker, struct error *error)
         return false;
     worker->board = board_map(WORKER_BOARD_FD, error);
     worker->assignment.board = worker->board;
+    worker->assignment.cache = &worker->cache;
     worker->assignment.prelude = &worker->prelude;
     buffer_init(&worker->prelude, PRELUDE_BYTES_MAX);
-    return worker->board != NULL;
+    return worker->board && cache_map(&worker->cache, WORKER_CACHE_FD, error);
 }
 
 static void worker_close(struct worker *worker)
@@ -69,6 +72,7 @@ static void worker_close(struct worker *worker)
     tick_close(&worker->tick);
     link_close(&worker->link);
     board_close(worker->board);
+    cache_unmap(&worker->cache);
     buffer_clear(&worker->prelude);
     free(worker->assignment.script);
     free(worker->assignment.queue);

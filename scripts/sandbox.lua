@@ -1,7 +1,7 @@
 -- Builds the environment that a handler lives in: what a script may see, and nothing else. Run once in each
 -- new Lua state by worker/sandbox.c, which passes what C brings: `host.cache`, `host.log`, `host.memory`,
--- `host.cjson`, `host["cjson.safe"]`, `host.load_module`, `host.enter_json`, `host.tripped`. Returns the environment,
--- and the function that seals its globals.
+-- `host.cjson`, `host["cjson.safe"]`, `host.load_module`, `host.enter_json`, `host.tripped`. Returns the
+-- environment, and the function that seals its globals.
 --
 -- Library tables and the globals are handed out as empty shells whose contents are reached by __index: what
 -- is read comes from the contents, what is written meets __newindex. The few functions that write past a
@@ -119,21 +119,11 @@ local function json(cjson)
   return members
 end
 
--- A space is a library too.
-local caches = copy_of(host.cache)
-function caches.space(name, options)
-  local members, problem = host.cache.space(name, options)
-  if not members then
-    return nil, problem
-  end
-  return library("space", members)
-end
-
 -- -----------------------------------------------------------------------------
 -- require
 
 local modules = {
-  cache = library("cache", caches),
+  cache = library("cache", host.cache),
   cjson = library("cjson", json(host.cjson)),
   ["cjson.safe"] = library("cjson", json(host["cjson.safe"])),
   log = library("log", host.log),

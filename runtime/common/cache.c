@@ -236,6 +236,18 @@ enum cache_result cache_get(struct cache *cache, struct slice key, struct buffer
     return result;
 }
 
+enum cache_result cache_value_bytes(struct cache *cache, struct slice key, size_t *ret_bytes)
+{
+    struct operation operation;
+    if (key.size > CACHE_KEY_MAX || !begin(cache, key, &operation))
+        return CACHE_NOT_FOUND;
+    uint32_t number = find(&operation, key);
+    if (number != CACHE_NONE)
+        *ret_bytes = shard_entry(&operation.shard, number)->value_bytes;
+    shard_unlock(&operation.shard);
+    return number != CACHE_NONE ? CACHE_OK : CACHE_NOT_FOUND;
+}
+
 enum cache_result cache_has(struct cache *cache, struct slice key)
 {
     int64_t ttl_ns;

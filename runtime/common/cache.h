@@ -96,9 +96,11 @@ bool cache_open_space(struct cache *cache, struct slice name, size_t entries, st
 /* The most bytes that a key and its value can have together. */
 size_t cache_room(const struct cache *cache);
 
-/* Appends the value to `value`. Where that has no room for it (CACHE_NO_MEMORY), nothing was counted. */
+/* Appends the value to `value`. Where that has no room for it (CACHE_NO_MEMORY), nothing was counted, and
+ * cache_value_bytes tells how much it takes. */
 enum cache_result cache_get(struct cache *cache, struct slice key, struct buffer *value,
                             enum cache_type *ret_type);
+enum cache_result cache_value_bytes(struct cache *cache, struct slice key, size_t *ret_bytes);
 enum cache_result cache_has(struct cache *cache, struct slice key);
 enum cache_result cache_put(struct cache *cache, enum cache_mode mode, struct slice key, enum cache_type type,
                             struct slice value, int64_t ttl_ns);

@@ -210,19 +210,23 @@ static bool unpack(lua_State *lua, enum cache_type type, struct slice bytes)
     }
 }
 
-/* Reads into the scratch, which grows until the value has room. */
+/* Reads into the scratch, which grows where the value has no room; until it has, since others may change it.
+ */
 static enum cache_result read_value(struct space *space, struct slice key, struct scratch *scratch,
                                     enum cache_type *ret_type)
 {
-    size_t most = cache_room(&space->cache);
+    size_t bytes;
     for (;;) {
         struct buffer value = { .data = scratch->data, .capacity = scratch->capacity };
         value.limit = scratch->capacity;
         enum cache_result result = cache_get(&space->cache, key, &value, ret_type);
         scratch->size = value.size;
-        if (result != CACHE_NO_MEMORY || scratch->capacity >= most)
+        if (result != CACHE_NO_MEMORY)
             return result;
-        scratch_grow(scratch, scratch->capacity < most / 4 ? 4 * scratch->capacity : most);
+        result = cache_value_bytes(&space->cache, key, &bytes);
+        if (result != CACHE_OK || bytes > cache_room(&space->cache))
+            return CACHE_NOT_FOUND;
+        scratch_grow(scratch, bytes);
     }
 }
 

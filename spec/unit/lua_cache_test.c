@@ -392,7 +392,7 @@ static void outlives_the_state(void **context)
     fixture.limits.recycle_messages = 1;
     fixture_run(&fixture, SCRIPT("assert(cache.incr('n', 1, 0) == tonumber(message.id))"));
     for (int i = 1; i <= 5; i++) {
-        char id[8];
+        char id[16];
         (void)snprintf(id, sizeof id, "%d", i);
         assert_true(trial_deliver(&fixture, &(struct parcel){ .id = id }, &trial));
         assert_int_equal(trial.answer.result.verdict, WIRE_ACK);

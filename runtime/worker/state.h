@@ -48,7 +48,7 @@ struct assignment {
     char *queue;
     struct stack_room stack;
     const struct board *board;
-    struct cache *cache; /* of all workers */
+    struct cache *cache;    /* of all workers */
     struct buffer *prelude; /* scripts/sandbox.lua, compiled; empty before the first state. See sandbox.c */
 };
 

@@ -131,7 +131,8 @@ static bool read_ttl(lua_State *lua, int index, const struct space *space, int64
         text = lua_tolstring(lua, index, &size);
         return units_parse_duration(text, size, ret_ttl_ns) && *ret_ttl_ns > 0;
     default:
-        return argument_error(lua, index, "the ttl must be seconds or a time like \"90s\"");
+        (void)argument_error(lua, index, "the ttl must be seconds or a time like \"90s\"");
+        return false;
     }
 }
 

@@ -183,7 +183,7 @@ end
 -- -----------------------------------------------------------------------------
 -- Globals
 
-local globals = pick(_G, [[_VERSION assert error getmetatable ipairs next pcall rawequal select setmetatable
+local globals = pick(_G, [[_VERSION assert error getmetatable ipairs next rawequal select setmetatable
   tonumber tostring type unpack]])
 local sealed = false
 
@@ -214,8 +214,32 @@ function globals.rawget(target, key)
   return rawget(contents[target] or target, key)
 end
 
+-- All that a reader function of `load` gives: called from in here, since `load` would catch what ends a
+-- message and leave its hook off.
+local function read_all(reader)
+  local pieces, count = {}, 0
+  for piece in reader do
+    if type(piece) ~= "string" then
+      error("reader function must return a string", 0)
+    elseif piece == "" then
+      break
+    end
+    count = count + 1
+    pieces[count] = piece
+  end
+  return concat(pieces)
+end
+
 -- Text only, whatever `mode` asks for; globals are the sandbox's unless the script brings a table of its own.
 function globals.load(chunk, name, _, env)
+  if type(chunk) == "function" then
+    local read
+    read, chunk = pcall(read_all, chunk)
+    if not read then
+      return nil, chunk
+    end
+    name = name or "=(load)"
+  end
   return load(chunk, name, "t", env or environment)
 end
 globals.loadstring = globals.load
@@ -225,6 +249,12 @@ function globals.collectgarbage(what)
     error('collectgarbage only answers "count" here: the worker sees to the collecting', 2)
   end
   return collect("count")
+end
+
+-- A frame of Lua's between: LuaJIT's own pcall looks for no room on the stack, and as its own __call it would
+-- write past the end.
+function globals.pcall(...)
+  return pcall(...)
 end
 
 -- The error handler of xpcall runs with hooks off where the error came from one: no limit would hold there.

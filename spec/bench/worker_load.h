@@ -14,6 +14,14 @@ enum { LOAD_BATCH = 64, LOAD_BODY_BYTES = 250 };
     "{\"goods\":\"lantern\",\"quantity\":1,\"price\":1499}],"                                                \
     "\"note\":\"ring twice, and leave it with the rabbit in the moon if nobody opens the door, please\"}"
 
+/* What a short handler does. */
+#define LOAD_HANDLER                                                                                         \
+    "return function(order)\n"                                                                               \
+    "  local total = 0\n"                                                                                    \
+    "  for _, item in ipairs(order.items) do total = total + item.quantity * item.price end\n"               \
+    "  if total == order.total then return 'reject', 'too good to be true' end\n"                            \
+    "end"
+
 struct load {
     struct fixture fixture;
     const struct parcel *parcel;

@@ -205,8 +205,9 @@ end
 ---Puts messages into a new queue and has moonrabbit settle all of them.
 ---@param job { handler: string, messages: integer, body: string, content_type?: string,
 ---  flags?: table<string, any>, watch?: fun(program: table) } watch: called over and over while it runs
----@return { rate: number, cpu_us: number, peak_rss: integer, program: table } messages a second, consuming;
----  processor time of host and workers for a message, starting and stopping included
+---@return { rate: number, cpu_us: number, peak_rss: integer, counts: table<string, integer> } messages a
+---  second, consuming; processor time of host and workers for a message, starting and stopping included; the
+---  most memory of any one process; the program's own counts
 function bench.consume(job)
   local queue = bench.rabbit().queue "bench"
   local consumer = require "support.consumer"
@@ -230,7 +231,7 @@ function bench.consume(job)
     rate = job.messages / seconds,
     cpu_us = program.usage.cpu_seconds / job.messages * 1e6,
     peak_rss = program.usage.peak_rss,
-    program = program,
+    counts = consumer.counts(program),
   }
 end
 

@@ -1,5 +1,5 @@
 /* The memory quota of a Lua state: LuaJIT's own allocator (an arena of its own for each state, which goes
- * back to the system at once when the state is closed), with every byte counted.
+ * back to the system at once when the state is closed), with every byte counted that it takes for a block.
  *
  * Past `limit` memory is still given, but the message is over (trip.h): scripts that catch a refusal and go
  * on can crash LuaJIT, an overdraft cannot. Refused is only what lies past `refuse_at`, for what a hook does
@@ -27,6 +27,7 @@ struct quota {
     void *arena;
     size_t used;
     size_t peak;
+    size_t live;  /* `used` after the last full collection; 0 before the first */
     size_t limit; /* limits.memory; SIZE_MAX: none */
     size_t refuse_at;
     size_t watch; /* `used` past this: look at the limit and the pace */
@@ -42,7 +43,7 @@ void quota_close_state(struct quota *quota, lua_State *lua);
 /* The quota of a state, from any coroutine of it. */
 struct quota *quota_of(lua_State *lua);
 
-/* A message of this size is at hand: charges it, after making room where garbage is in the way. Past the
+/* A message of this size is at hand: charges it, after making room where much garbage is in the way. Past the
  * limit it trips. */
 void quota_begin(struct quota *quota, size_t message_bytes);
 void quota_end(struct quota *quota, size_t message_bytes);

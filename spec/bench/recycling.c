@@ -52,6 +52,7 @@ static int all_tests(void)
 
 int main(int count, char **arguments)
 {
-    every = count > 1 ? strtoull(arguments[1], NULL, 10) : 0;
+    char *end;
+    every = count > 1 ? strtoull(arguments[1], &end, 10) : 0;
     return fixture_main(count, arguments, all_tests);
 }

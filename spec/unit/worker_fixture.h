@@ -146,10 +146,10 @@ static inline void fixture_send(const struct fixture *fixture, const void *data,
     }
 }
 
-/* A cache that outlives the worker, of 1 MiB. */
-static inline void fixture_make_cache(struct fixture *fixture, size_t entries)
+/* A cache that outlives the worker. */
+static inline void fixture_make_cache(struct fixture *fixture, size_t memory_bytes, size_t entries)
 {
-    const struct cache_config config = { .memory_bytes = 1 << 20,
+    const struct cache_config config = { .memory_bytes = memory_bytes,
                                          .entries = entries,
                                          .ttl_ns = 3600 * CLOCK_NS_PER_SECOND };
     struct error error;
@@ -166,7 +166,7 @@ static inline void fixture_spawn(struct fixture *fixture)
     fixture->board = board_open(&board_fd, &error);
     assert_non_null(fixture->board);
     if (fixture->cache_fd < 0)
-        fixture_make_cache(fixture, 100);
+        fixture_make_cache(fixture, 1 << 20, 100);
     fixture->pid = fork();
     while (fixture->pid == 0 && fixture->nested && fork() > 0)
         (void)pause();

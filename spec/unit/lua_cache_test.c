@@ -283,6 +283,30 @@ static const struct script_case cases[] = {
       { 0 },
       WIRE_ERROR,
       "cache.get cannot be set: libraries are read only" },
+    { "spaces",
+      SCRIPT(
+          "local one, two = cache.space('one'), cache.space('two', { entries = 10 })\n"
+          "cache.set('k', 0) is('nil', one.get('k')) one.set('k', 1) is('true', two.add('k', { 2 }))\n"
+          "is('0, 1, 2', cache.get('k'), one.get('k'), two.get('k')[1])\n"
+          "is('1', cache.space('one').get('k')) is('nil', one.space)\n"
+          "is('3, 1, 1', cache.size(), one.size(), two.size()) is('k', table.concat(one.keys(), ' '))\n"
+          "for i = 1, 50 do two.set(i, i) assert(two.size() <= 10) end\n"
+          "is('10, 10, 100, 10', two.size(), two.capacity(), one.capacity(), two.stats().entries)\n"
+          "one.clear() is('nil, 0, 10', one.get('k'), cache.get('k'), two.size())\n"
+          "cache.clear() is('0, 10', one.size(), two.size())\n"
+          "is('5', one.fetch('f', 1, function() return cache.fetch('f', 1, function() return 5 end) end))"),
+      { 0 },
+      WIRE_ACK,
+      NULL },
+    { "spaces that cannot be",
+      SCRIPT("for i = 1, 64 do assert(cache.space('space ' .. i)) end\n"
+             "for _, name in ipairs { 'one more', '', ('x'):rep(65) } do\n"
+             "  local space, reason = cache.space(name)\n"
+             "  assert(space == nil and type(reason) == 'string' and #reason > 10, name)\n"
+             "end"),
+      { 0 },
+      WIRE_ACK,
+      NULL },
     { "a space by the wrong arguments",
       SCRIPT("fails(\"the name must be a string, got no value\", cache.space)\n"
              "fails('the options must be a table, got number', cache.space, 'x', 1)\n"

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "host/amqp/connection.h"
 #include "host/program.h"
+#include "host/seccomp.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -371,7 +372,8 @@ static bool open_origin(struct program *program, const struct config *config, st
                                         .ttl_ns = config->cache.ttl_ns };
     struct worker_origin *origin = &program->context.origin;
     origin->program_fd = worker_program_open(error);
-    return origin->program_fd >= 0 && cache_create(&program->cache, &cache, &origin->cache_fd, error);
+    return origin->program_fd >= 0 && seccomp_choose(config->sandbox.seccomp, &origin->seccomp, error) &&
+           cache_create(&program->cache, &cache, &origin->cache_fd, error);
 }
 
 static bool program_init(struct program *program, const struct config *config, struct error *error)

@@ -81,6 +81,7 @@ struct worker_process {
 struct worker_origin {
     int program_fd;
     int cache_fd; /* of the shared cache */
+    bool seccomp; /* whether workers filter their system calls */
 };
 
 /* The descriptor of this program's own file, from which workers are started even after the file was replaced.

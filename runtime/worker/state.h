@@ -46,6 +46,7 @@ struct assignment {
     struct wire_setup limits;
     char *script; /* as the user wrote it */
     char *queue;
+    struct folder folder; /* of the script */
     struct stack_room stack;
     const struct board *board;
     struct cache *cache;    /* of all workers */
@@ -56,7 +57,6 @@ struct state {
     lua_State *lua;
     const struct assignment *assignment;
     struct link *link; /* where log lines go */
-    struct folder folder;
     struct quota quota;
     struct trip trip;
     struct deadline deadline;      /* the tick looks at it at any moment */

@@ -78,7 +78,10 @@ struct parcel {
 static inline void fixture_open(struct fixture *fixture)
 {
     *fixture = (struct fixture){
-        .limits = { .memory_bytes = 64 << 20, .message_bytes = MESSAGE_MAX, .log_level = LOG_INFO },
+        .limits = { .memory_bytes = 64 << 20,
+                    .message_bytes = MESSAGE_MAX,
+                    .log_level = LOG_INFO,
+                    .seccomp = true },
         .script = "handler.lua",
         .folder = "/tmp/moonrabbit-worker-XXXXXX",
         .fd = -1,

@@ -1,6 +1,6 @@
 -- What Linux offers and lua-posix does not: descriptors that tell of a process's end and of a file's growth,
--- what a child used when it has ended, and a child that dies with its parent. The invariant: waiting is done
--- in poll(2), never by looking again and again. support.process is built on it.
+-- what a child used when it has ended, a child that dies with its parent, and one that gets no seccomp. The
+-- invariant: waiting is done in poll(2), never by looking again and again. support.process is built on it.
 local ffi = require "ffi"
 local poll = require "posix.poll"
 local time = require "posix.time"
@@ -17,6 +17,8 @@ ffi.cdef [[
   struct moonrabbit_rusage {
     long user_seconds, user_microseconds, system_seconds, system_microseconds, peak_kib, others[13];
   };
+  struct moonrabbit_bpf { uint16_t code; uint8_t jump, jump_not; uint32_t value; };
+  struct moonrabbit_bpf_program { unsigned short length; struct moonrabbit_bpf *steps; };
   int wait4(int pid, int *status, int options, struct moonrabbit_rusage *usage);
 ]]
 
@@ -25,6 +27,11 @@ local IN_NONBLOCK_CLOEXEC = 0x80800
 local IN_MODIFY = 0x2
 local PR_SET_PDEATHSIG = 1
 local WNOHANG = 1
+local PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
+local SECCOMP_MODE_FILTER = 2
+local SYS_PRCTL = jit.arch == "x64" and 157 or 167
+local SYS_SECCOMP = jit.arch == "x64" and 317 or 277
+local EACCES = 13
 
 local linux = {}
 
@@ -128,6 +135,29 @@ end
 ---@param signal integer
 function linux.die_with_parent(signal)
   checked("prctl", ffi.C.prctl(PR_SET_PDEATHSIG, ffi.cast("unsigned long", signal)))
+end
+
+-- Of a filter for the kernel: load a word of what is known of the call, compare it, answer.
+local LOAD, JUMP_IF_EQUAL, ANSWER = 0x20, 0x15, 0x06
+local CALL_OFFSET, ARGUMENT_OFFSET = 0, 16
+local ALLOWED, FAILS = 0x7fff0000, 0x00050000
+
+---In a child: from now on the kernel refuses it, and all that it starts, filters of system calls, as where a
+---container forbids them.
+function linux.refuse_seccomp()
+  local steps = ffi.new("struct moonrabbit_bpf[7]", {
+    { LOAD, 0, 0, CALL_OFFSET },
+    { JUMP_IF_EQUAL, 3, 0, SYS_SECCOMP },
+    { JUMP_IF_EQUAL, 0, 3, SYS_PRCTL },
+    { LOAD, 0, 0, ARGUMENT_OFFSET },
+    { JUMP_IF_EQUAL, 0, 1, PR_SET_SECCOMP },
+    { ANSWER, 0, 0, FAILS + EACCES },
+    { ANSWER, 0, 0, ALLOWED },
+  })
+  local program = ffi.new("struct moonrabbit_bpf_program", ffi.sizeof(steps) / ffi.sizeof(steps[0]), steps)
+  local none, mode = ffi.cast("long", 0), ffi.cast("long", SECCOMP_MODE_FILTER)
+  checked("prctl", ffi.C.prctl(PR_SET_NO_NEW_PRIVS, ffi.cast("long", 1), none, none, none))
+  checked("prctl", ffi.C.prctl(PR_SET_SECCOMP, mode, program))
 end
 
 return linux

@@ -112,6 +112,9 @@ local function become(argv, options, parent, stdin, stdout, stderr)
   if unistd.getppid() ~= parent then
     return "the spec that started it is gone"
   end
+  if options.refuse_seccomp then
+    linux.refuse_seccomp()
+  end
   if options.cwd then
     assert(unistd.chdir(options.cwd))
   end
@@ -137,7 +140,8 @@ process.Process = Process -- for support.moonrabbit to build on
 
 ---Starts a program, found by PATH when its name has no slash.
 ---@param argv string[] the program and its arguments
----@param options? { env?: table<string, string|false>, cwd?: string, stdin?: string } env false unsets
+---@param options? { env?: table<string, string|false>, cwd?: string, stdin?: string,
+---  refuse_seccomp?: boolean } env false unsets
 ---@return table process
 function process.start(argv, options)
   options = options or {}
@@ -374,28 +378,56 @@ function process.fds(pid)
   return count, targets
 end
 
-local function status(pid, key)
-  local text = read_file(("/proc/%d/status"):format(pid))
-  return tonumber((text or ""):match("\n" .. key .. ":%s*(%d+)"))
+---@param pid integer
+---@param name string of a file there: "environ", "cmdline", "limits", ...
+---@return string|nil text
+function process.proc(pid, name)
+  return read_file(("/proc/%d/%s"):format(pid, name))
+end
+
+---@param pid integer
+---@param key string of a line in its status: "Threads", "Seccomp", ...
+---@return integer|nil
+function process.status(pid, key)
+  return tonumber((process.proc(pid, "status") or ""):match("\n" .. key .. ":%s*(%d+)"))
+end
+
+local LARGEST_MAPPING = 256 * 1024 * 1024 -- what is larger is AddressSanitizer's shadow, of terabytes
+
+---Looks through all memory of a process that can be read.
+---@param pid integer
+---@param texts string[] none longer than a page
+---@return table<string, boolean> found by text
+function process.find_in_memory(pid, texts)
+  local found, memory = {}, assert(io.open(("/proc/%d/mem"):format(pid), "rb"))
+  for from, to in process.proc(pid, "maps"):gmatch("(%x+)%-(%x+) r") do
+    from, to = tonumber(from, 16), tonumber(to, 16)
+    local content = to - from <= LARGEST_MAPPING and memory:seek("set", from) and memory:read(to - from)
+    for _, text in ipairs(content and texts or {}) do
+      found[text] = found[text] or content:find(text, 1, true) ~= nil or nil
+    end
+  end
+  memory:close()
+  return found
 end
 
 ---@param pid integer
 ---@return integer|nil number of threads
 function process.threads(pid)
-  return status(pid, "Threads")
+  return process.status(pid, "Threads")
 end
 
 ---@param pid integer
 ---@return integer|nil bytes of memory in use
 function process.rss(pid)
-  local kilobytes = status(pid, "VmRSS")
+  local kilobytes = process.status(pid, "VmRSS")
   return kilobytes and kilobytes * 1024
 end
 
 ---@param pid integer
 ---@return integer|nil bytes of memory in use when it was most
 function process.peak_rss(pid)
-  local kilobytes = status(pid, "VmHWM")
+  local kilobytes = process.status(pid, "VmHWM")
   return kilobytes and kilobytes * 1024
 end
 

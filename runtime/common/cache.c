@@ -18,16 +18,24 @@ struct operation {
     struct shard_item item;
 };
 
-static int64_t cache_now_ns(const struct cache *cache)
+/* Times of the region can be any number: where a sum has no place it is the furthest there is. */
+static int64_t later(int64_t time_ns, int64_t by_ns)
 {
-    return clock_now_ns() + (int64_t)wide_get(&cache->header->clock_moved_ns);
+    int64_t sum_ns;
+    if (__builtin_add_overflow(time_ns, by_ns, &sum_ns))
+        return by_ns > 0 ? INT64_MAX : INT64_MIN;
+    return sum_ns;
 }
 
-/* An expiry that no clock reaches stands for "never", as far as anybody can tell. */
-static int64_t expiry_after(int64_t now_ns, int64_t ttl_ns)
+static int64_t time_between(int64_t from_ns, int64_t to_ns)
 {
-    int64_t expires_ns;
-    return __builtin_add_overflow(now_ns, ttl_ns, &expires_ns) ? INT64_MAX : expires_ns;
+    int64_t between_ns;
+    return __builtin_sub_overflow(to_ns, from_ns, &between_ns) ? INT64_MAX : between_ns;
+}
+
+static int64_t cache_time_ns(const struct cache *cache, int64_t clock_ns)
+{
+    return later(clock_ns, (int64_t)wide_get(&cache->header->clock_moved_ns));
 }
 
 /* Of two uses that a coarse clock does not tell apart, the second one is younger all the same. */
@@ -50,7 +58,7 @@ static struct operation aim(struct cache *cache, struct slice key, uint32_t limi
                   .slot = cache->slot,
                   .slot_limit = place.entries_max,
                   .key = key,
-                  .now_ns = clock_ns + (int64_t)wide_get(&cache->header->clock_moved_ns),
+                  .now_ns = cache_time_ns(cache, clock_ns),
                   .use_ns = next_use_ns(process, clock_ns) },
     };
 }
@@ -154,7 +162,7 @@ enum cache_result cache_ttl(struct cache *cache, struct slice key, int64_t *ret_
     struct shard_found found;
     enum cache_result result = look_at(cache, key, &operation, &found);
     if (result == CACHE_OK)
-        *ret_ttl_ns = found.expires_ns - operation.item.now_ns;
+        *ret_ttl_ns = time_between(operation.item.now_ns, found.expires_ns);
     return result;
 }
 
@@ -188,7 +196,7 @@ enum cache_result cache_put(struct cache *cache, enum cache_mode mode, struct sl
     struct shard *shard = operation.shard;
     operation.item.type = type;
     operation.item.value = value;
-    operation.item.expires_ns = expiry_after(operation.item.now_ns, ttl_ns);
+    operation.item.expires_ns = later(operation.item.now_ns, ttl_ns);
     const struct shard_found found = shard_find(shard, &operation.item);
     if (mode == CACHE_ADD && found.number != CACHE_NONE)
         result = CACHE_EXISTS;
@@ -221,7 +229,7 @@ static enum cache_result begin_number(struct operation *operation, double value,
         return CACHE_TOO_LARGE;
     item->type = CACHE_NUMBER;
     item->value = (struct slice){ .data = (const char *)&value, .size = sizeof value };
-    item->expires_ns = expiry_after(item->now_ns, ttl_ns);
+    item->expires_ns = later(item->now_ns, ttl_ns);
     *ret_number = value;
     return put(operation->shard, item, CACHE_NONE);
 }
@@ -267,7 +275,7 @@ enum cache_result cache_expire(struct cache *cache, struct slice key, int64_t tt
         return CACHE_BUSY;
     const struct shard_found found = shard_find(operation.shard, &operation.item);
     if (found.number != CACHE_NONE)
-        shard_set_expiry(operation.shard, found.number, expiry_after(operation.item.now_ns, ttl_ns));
+        shard_set_expiry(operation.shard, found.number, later(operation.item.now_ns, ttl_ns));
     shard_unlock(operation.shard);
     return found.number != CACHE_NONE ? CACHE_OK : CACHE_NOT_FOUND;
 }
@@ -335,7 +343,7 @@ enum cache_result cache_keys(struct cache *cache, struct slice prefix, size_t mo
 {
     struct walk walk = { .slot = cache->slot,
                          .prefix = prefix,
-                         .now_ns = cache_now_ns(cache),
+                         .now_ns = cache_time_ns(cache, clock_now_ns()),
                          .most = most,
                          .keys = keys,
                          .fits = true };
@@ -402,6 +410,7 @@ bool cache_check(struct cache *cache, struct error *error)
         if (!shard_lock(shard))
             return error_set(error, ERROR_FAILED, "the cache is damaged: a lock is not opened");
         sound = shard_check(shard, error);
+        shard->broken = !sound;
         shard_unlock(shard);
     }
     return sound;

@@ -133,7 +133,8 @@ int64_t cache_default_ttl_ns(const struct cache *cache);
 /* Moves the clock of this region, for tests: nanoseconds added to the monotonic clock, in every process. */
 void cache_move_clock(struct cache *cache, int64_t by_ns);
 
-/* Walks everything: false with the first thing that is not as it must be. For tests. */
+/* Walks everything: false with the first thing that is not as it must be, whose shard is emptied.
+ * For tests. */
 bool cache_check(struct cache *cache, struct error *error);
 
 #endif

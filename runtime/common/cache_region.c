@@ -49,10 +49,11 @@ static void divide(const struct cache_config *config, uint32_t shards, size_t me
     uint32_t buckets = buckets_for(slots);
     size_t fixed = shard_bytes(slots, buckets, 0);
     size_t units = memory > fixed ? (memory - fixed) / (CACHE_UNIT_BYTES + sizeof(wide)) : 0;
-    *geometry = (struct cache_geometry){ .shards = shards,
-                                         .entries = (uint32_t)entries,
-                                         .buckets = buckets,
-                                         .units = units < UINT32_MAX / 2 ? (uint32_t)units : UINT32_MAX / 2 };
+    units = units < UINT32_MAX / 2 ? units : UINT32_MAX / 2;
+    entries = entries < units * shards ? entries : units * shards;
+    *geometry = (struct cache_geometry){
+        .shards = shards, .entries = (uint32_t)entries, .buckets = buckets, .units = (uint32_t)units
+    };
 }
 
 static bool choose_geometry(const struct cache_config *config, struct cache_geometry *geometry,
@@ -62,9 +63,9 @@ static bool choose_geometry(const struct cache_config *config, struct cache_geom
     while (shards > 1 &&
            (config->entries / shards < SHARD_ENTRIES_MIN || config->memory_bytes / shards < SHARD_MEMORY_MIN))
         shards /= 2;
-    if (config->entries == 0 || config->entries > UINT32_MAX / 8)
+    if (config->entries == 0 || config->entries > UINT32_MAX / 2)
         return error_set(error, ERROR_USAGE, "cache.entries is %zu: 1 to %u are possible", config->entries,
-                         UINT32_MAX / 8);
+                         UINT32_MAX / 2);
     size_t memory = config->memory_bytes > header_bytes() ? config->memory_bytes - header_bytes() : 0;
     /* The roundings of a shard's parts. */
     memory = memory / shards > CACHE_UNIT_BYTES ? memory / shards - CACHE_UNIT_BYTES : 0;
@@ -85,7 +86,7 @@ static bool is_geometry(const struct cache_geometry *geometry, size_t bytes)
     return is_power_of_two(geometry->shards) && geometry->shards <= CACHE_SHARDS_MAX &&
            is_power_of_two(geometry->buckets) && geometry->units >= UNITS_MIN &&
            geometry->units <= UINT32_MAX / 2 && geometry->entries > 0 &&
-           geometry->entries <= UINT32_MAX / 8 && region_bytes(geometry) == bytes;
+           geometry->entries <= UINT32_MAX / 2 && region_bytes(geometry) == bytes;
 }
 
 /* Mapping */

@@ -221,17 +221,17 @@ static enum cache_result add_to(const struct operation *operation, const struct 
     return CACHE_OK;
 }
 
-static enum cache_result begin_number(struct operation *operation, double value, int64_t ttl_ns,
+static enum cache_result begin_number(const struct operation *operation, double value, int64_t ttl_ns,
                                       double *ret_number)
 {
-    struct shard_item *item = &operation->item;
-    if (!shard_could_hold(operation->shard, item->key.size, sizeof value))
+    struct shard_item item = operation->item;
+    if (!shard_could_hold(operation->shard, item.key.size, sizeof value))
         return CACHE_TOO_LARGE;
-    item->type = CACHE_NUMBER;
-    item->value = (struct slice){ .data = (const char *)&value, .size = sizeof value };
-    item->expires_ns = later(item->now_ns, ttl_ns);
+    item.type = CACHE_NUMBER;
+    item.value = (struct slice){ .data = (const char *)&value, .size = sizeof value };
+    item.expires_ns = later(item.now_ns, ttl_ns);
     *ret_number = value;
-    return put(operation->shard, item, CACHE_NONE);
+    return put(operation->shard, &item, CACHE_NONE);
 }
 
 enum cache_result cache_increment(struct cache *cache, struct slice key, double by, const double *init,

@@ -134,7 +134,7 @@ static bool init_region(struct cache *cache, const struct cache_geometry *geomet
 
 bool cache_create(struct cache *cache, const struct cache_config *config, int *ret_fd, struct error *error)
 {
-    struct cache_geometry geometry = { 0 };
+    struct cache_geometry geometry = { .shards = 1 };
     *cache = (struct cache){ 0 };
     if (!choose_geometry(config, &geometry, error))
         return false;

@@ -1,6 +1,6 @@
--- What the cache costs: nanoseconds a call from a handler, with one worker, and with two that use the same
--- keys at the same time. Beside it lua-resty-lrucache, which a script could use for itself alone (its entries
--- are Lua values of one state, and lost with it), in plain LuaJIT, with a clock that costs nothing.
+-- What the cache costs: nanoseconds a call from a handler, with one worker, and with two at the same time.
+-- Beside it lua-resty-lrucache, which a script could use for itself alone (its entries are Lua values of one
+-- state, and lost with it), in plain LuaJIT, with a clock that costs nothing.
 local cjson = require "cjson"
 local process = require "support.process"
 
@@ -8,35 +8,40 @@ local CALLS = 300000
 local PACKAGE = "lua-resty-lrucache"
 local INSTALLED = "/usr/share/lua/5.1/"
 
--- The same loops for both: `cache` is there for them, `number` is the process's own.
+-- The same loops for both: `cache` is there for them. What is read and counted is common to all processes,
+-- what is set and added is each one's own, as ids of messages are.
 local LOOPS = [[
   local CALLS = ]] .. CALLS .. [[
 
-  local many, keys, missing = {}, {}, {}
-  for i = 1, 20000 do many[i] = "id-" .. i end
+  local common, own, missing, counters, ids = {}, {}, {}, {}, {}
 
-  -- Each process has an order of its own: side by side, they would wait for each other at every key.
-  local function prepare(number)
-    math.randomseed(number)
-    for i = 1, 1000 do keys[i], missing[i] = "key-" .. i, "none-" .. i end
-    for i = 1000, 2, -1 do
+  -- Each process has an order of its own: side by side, they would meet at every key.
+  local function shuffle(list)
+    for i = #list, 2, -1 do
       local j = math.random(i)
-      keys[i], keys[j] = keys[j], keys[i]
+      list[i], list[j] = list[j], list[i]
     end
-    for i = 1, 1000 do cache.set(keys[i], "a short string") cache.set("n" .. keys[i], i) end
   end
 
-  local counted = {}
+  local function prepare(number)
+    math.randomseed(number)
+    for i = 1, 1000 do
+      common[i], own[i], missing[i] = "key-" .. i, "key-" .. i .. "-" .. number, "none-" .. i
+      counters[i] = "counter-" .. i
+      cache.set(common[i], "a short string")
+      cache.set(counters[i], i)
+    end
+    for i = 1, 20000 do ids[i] = "id-" .. number .. "-" .. i end
+    for _, list in ipairs { common, own, missing, counters } do shuffle(list) end
+  end
+
   local loops = {
     prepare,
-    function() for i = 1, CALLS do cache.get(keys[i % 1000 + 1]) end end,
+    function() for i = 1, CALLS do cache.get(common[i % 1000 + 1]) end end,
     function() for i = 1, CALLS do cache.get(missing[i % 1000 + 1]) end end,
-    function() for i = 1, CALLS do cache.set(keys[i % 1000 + 1], "a short string") end end,
-    function()
-      for i = 1, 1000 do counted[i] = counted[i] or "n" .. keys[i] end
-      for i = 1, CALLS do cache.incr(counted[i % 1000 + 1], 1) end
-    end,
-    function() for i = 1, CALLS do cache.add(many[i % 20000 + 1], true) end end, -- each evicts another
+    function() for i = 1, CALLS do cache.set(own[i % 1000 + 1], "a short string") end end,
+    function() for i = 1, CALLS do cache.incr(counters[i % 1000 + 1], 1) end end,
+    function() for i = 1, CALLS do cache.add(ids[i % 20000 + 1], true) end end, -- each evicts another
   }
 ]]
 

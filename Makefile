@@ -150,7 +150,7 @@ build/gen/scripts.c: $(SCRIPTS) Makefile
 $(CJSON): $(CJSON_ARCHIVE) Makefile
 	$(Q)mkdir -p $(@D)
 	$(Q)objcopy --redefine-sym malloc=json_malloc --redefine-sym realloc=json_realloc \
-	  --redefine-sym free=json_free $< $@
+	  --redefine-sym free=json_free --redefine-sym lua_tolstring=json_tolstring $< $@
 
 .SECONDARY:
 .PHONY: FORCE build debug asan unit test bench-programs demo-programs unit-programs test-programs check \

@@ -1,7 +1,7 @@
 -- Builds the environment that a handler lives in: what a script may see, and nothing else. Run once in each
 -- new Lua state by worker/sandbox.c, which passes what C brings: `host.cache`, `host.log`, `host.memory`,
--- `host.cjson`, `host["cjson.safe"]`, `host.load_module`, `host.enter_json`, `host.tripped`. Returns the
--- environment, and the function that seals its globals.
+-- `host.cjson`, `host["cjson.safe"]`, `host.load_module`, `host.enter_json`, `host.enter_coroutine`,
+-- `host.tripped`. Returns the environment, and the function that seals its globals.
 --
 -- Library tables and the globals are handed out as empty shells whose contents are reached by __index: what
 -- is read comes from the contents, what is written meets __newindex. The few functions that write past a
@@ -85,6 +85,23 @@ local string_metatable = getmetatable("")
 string_metatable.__index = strings
 string_metatable.__metatable = READ_ONLY
 
+-- Coroutines inside of each other share the native stack: each looks at it first.
+local coroutines = copy_of(coroutine)
+function coroutines.resume(...)
+  host.enter_coroutine()
+  return coroutine.resume(...)
+end
+function coroutines.wrap(body)
+  if type(body) ~= "function" then
+    error(format("bad argument #1 to 'wrap' (function expected, got %s)", type(body)), 2)
+  end
+  local enter = coroutine.wrap(body)
+  return function(...)
+    host.enter_coroutine()
+    return enter(...)
+  end
+end
+
 -- As deep as the parser goes by default; deeper would end on the native stack.
 local JSON_DEPTH_MAX = 1000
 
@@ -97,7 +114,8 @@ local function bounded(set_depth, name)
   end
 end
 
--- Memory that cjson is refused is an error of the coroutine that called it (worker/json_memory.h).
+-- Memory that cjson is refused is an error of the coroutine that called it; cjson is not called again then
+-- (worker/json_memory.h).
 local function entered(call)
   return function(...)
     host.enter_json()
@@ -197,7 +215,7 @@ end)
 
 globals._G = environment
 globals.bit = library("bit", copy_of(bit))
-globals.coroutine = library("coroutine", copy_of(coroutine))
+globals.coroutine = library("coroutine", coroutines)
 globals.math = library("math", copy_of(math))
 globals.os = library("os", pick(os, "clock date difftime time"))
 globals.string = library("string", strings)

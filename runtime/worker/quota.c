@@ -54,8 +54,7 @@ static bool look(struct quota *quota, size_t wanted)
     return wanted <= quota->refuse_at;
 }
 
-/* False where the native stack is so deep that there is no memory for going on. */
-static bool has_stack(struct quota *quota)
+bool quota_has_stack(struct quota *quota)
 {
     const char *here = __builtin_frame_address(0);
     if (here >= quota->stack.trip_below)
@@ -65,20 +64,25 @@ static bool has_stack(struct quota *quota)
     return here >= quota->stack.refuse_below;
 }
 
+static void count(struct quota *quota, size_t used)
+{
+    quota->used = used;
+    if (used > quota->peak)
+        quota->peak = used;
+}
+
 static void *allocate(void *data, void *block, size_t old_bytes, size_t new_bytes)
 {
     struct quota *quota = data;
     size_t wanted = quota->used - block_bytes(old_bytes) + block_bytes(new_bytes);
-    if (new_bytes > old_bytes && ((wanted > quota->watch && !look(quota, wanted)) || !has_stack(quota)))
+    if (new_bytes > old_bytes && ((wanted > quota->watch && !look(quota, wanted)) || !quota_has_stack(quota)))
         return NULL;
     void *moved = quota->allocate(quota->arena, block, old_bytes, new_bytes);
     if (!moved && new_bytes > 0) {
         trip_arm(quota->trip, TRIP_MEMORY);
         return NULL;
     }
-    quota->used = wanted;
-    if (wanted > quota->peak)
-        quota->peak = wanted;
+    count(quota, wanted);
     return moved;
 }
 
@@ -161,4 +165,15 @@ void quota_end(struct quota *quota, size_t message_bytes)
 void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
 {
     return allocate(quota, block, old_bytes, new_bytes);
+}
+
+void *quota_allocate_anyway(struct quota *quota, size_t bytes)
+{
+    void *block = quota->allocate(quota->arena, NULL, 0, bytes);
+    if (!block)
+        return NULL;
+    count(quota, quota->used + block_bytes(bytes));
+    if (quota->used > quota->watch)
+        (void)look(quota, quota->used);
+    return block;
 }

@@ -8,7 +8,8 @@
  *
  * LuaJIT collects by the ratio of heap to live heap, and knows of no limit: the pace is set so that a cycle
  * ends before the limit does. The allocator is also where deep recursion through C is noticed, since a
- * coroutine or a frame of Lua's stack costs memory at some point. */
+ * coroutine or a frame of Lua's stack costs memory at some point; coroutines that have their memory already
+ * are noticed where they are entered (sandbox.c). */
 #ifndef WORKER_QUOTA_H
 #define WORKER_QUOTA_H
 
@@ -51,6 +52,13 @@ void quota_end(struct quota *quota, size_t message_bytes);
 /* For memory on behalf of the state outside of Lua: as realloc, with the old size. NULL where it is refused.
  */
 void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes);
+
+/* The same for a new block that must not be refused; NULL only where the system has none. */
+void *quota_allocate_anyway(struct quota *quota, size_t bytes);
+
+/* Looks how deep the native stack is, and trips where it is too deep; false where it is so deep that there is
+ * no memory for going on. */
+bool quota_has_stack(struct quota *quota);
 
 /* Collects all garbage there is. Only between messages. */
 void quota_collect(struct quota *quota);

@@ -221,9 +221,9 @@ end
 ---support.cleanup.
 ---@param category string
 ---@param limits table what each consumer has: memory, deadline, grace
----@return table<string, table> results by the script's name: the attack's `ends`, each { outcome, reason,
----@return table<string, table> results by script: the attack's `ends`, each { outcome, reason,
----host did not ask for, `counts` at its end, what is `left` in its queue, ids of the `dead` letters
+---@return table<string, table> results by script: the attack's `ends`, each { outcome, reason, attempt },
+---the neighbours `handled`, `redelivered`, `complaints` about them, `deaths` of its worker that the host did
+---not ask for, `counts` at its end, what is `left` in its queue, ids of the `dead` letters
 ---@return string[] raw what is in the log and no line of it
 function corpus.run(category, limits)
   local scripts = {}

@@ -3,26 +3,35 @@
 -- Limits: memory=512MiB
 local attack = require "attack"
 
-local COROUTINES, DEPTH = 12, 4000
+local COROUTINES, LEVELS = 12, 1500
+local dives, levels, at = {}, 0, 0
+
+-- So deep that the stack has grown when it returns.
+local function grow(levels_left) return levels_left == 0 and 0 or 1 + grow(levels_left - 1) end
+
+-- Callbacks of gsub inside of each other; at the bottom the next coroutine begins to do the same.
+local function deeper()
+  levels = levels + 1
+  if levels < LEVELS then
+    ("x"):gsub("x", deeper)
+  elseif at < COROUTINES then
+    at, levels = at + 1, 0
+    dives[at]()
+  end
+end
 
 return attack(function()
-  local go_on = {}
-  -- Recurses `n` deep through C, and there waits or goes on in the next coroutine.
-  local function dive(n, at)
-    if n > 0 then
-      return (("x"):gsub("x", function() dive(n - 1, at) end))
-    elseif go_on[at + 1] then
-      go_on[at + 1]()
-    end
-  end
-  local function grow(n) return n == 0 and 0 or 1 + grow(n - 1) end
-  for at = COROUTINES, 1, -1 do
-    go_on[at] = coroutine.wrap(function()
-      grow(15000)
+  -- What keeps the collector from making the stacks smaller again.
+  local ballast = ("x"):rep(150e6)
+  levels, at = 0, 0
+  for i = 1, COROUTINES do
+    dives[i] = coroutine.wrap(function()
+      grow(12000)
       coroutine.yield()
-      dive(DEPTH, at)
+      deeper()
     end)
-    go_on[at]()
+    dives[i]()
   end
-  go_on[1]()
+  deeper()
+  return "reject", #ballast
 end)

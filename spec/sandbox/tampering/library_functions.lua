@@ -3,7 +3,7 @@
 local attack = require "attack"
 
 local LIBRARIES = { string, table, math, os, bit, coroutine, require "cjson", require "cjson.safe",
-  require "log", require "memory" }
+  require "log", require "memory", require "cache" }
 
 return attack(function()
   for _, library in ipairs(LIBRARIES) do

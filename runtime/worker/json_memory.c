@@ -67,7 +67,7 @@ const char *json_tolstring(lua_State *lua, int index, size_t *ret_size)
 {
     const char *text = lua_tolstring(lua, index, ret_size);
     if (text && *ret_size > STRING_BYTES_MAX)
-        luaL_error(lua, "a string of %d MiB is too long for JSON, which is written up to %d MiB",
-                   (int)(*ret_size / (1024 * 1024)), STRING_BYTES_MAX / (1024 * 1024));
+        luaL_error(lua, "a string of %d bytes is too long for JSON: it can have %d", (int)*ret_size,
+                   STRING_BYTES_MAX);
     return text;
 }

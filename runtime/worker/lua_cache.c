@@ -415,7 +415,7 @@ static void read_keys(struct cache *cache, size_t most, struct scratch *scratch)
         if (result != CACHE_NO_MEMORY)
             return;
         scratch->size = 0;
-        scratch_grow(scratch, 4 * scratch->capacity);
+        scratch_grow(scratch, 2 * scratch->capacity);
     }
 }
 

@@ -109,7 +109,7 @@ static const struct script_case cases[] = {
              "end\n"
              "is('5', cache.size())\n"
              "cache.clear()\n"
-             "cache.set(42, 'n') is('n', cache.get('42')) cache.set('-0', 'minus') is('nil', cache.get(0))\n"
+             "cache.set(42, 'n') is('n', cache.get('42')) cache.set(-0, 'zero') is('zero', cache.get('0'))\n"
              "cache.set(2^53, 'big') is('big', cache.get('9007199254740992'))"),
       { 0 },
       WIRE_ACK,

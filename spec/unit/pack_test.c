@@ -245,6 +245,41 @@ static void survives_damage(void **context)
     lua_close(lua);
 }
 
+/* Nothing that pack_write writes, though it might be read. */
+static void refuses_bytes(void **context)
+{
+    static const struct slice cases[] = {
+        INIT_BYTES(""),
+        INIT_BYTES("\0"),
+        INIT_BYTES("\x09"),
+        INIT_BYTES("\x02\x02"),                                           /* two values */
+        INIT_BYTES("\x06\x02x"),                                          /* a string without its end */
+        INIT_BYTES("\x08\x01\0\0\0\0\0\0\0"),                             /* a table without its value */
+        INIT_BYTES("\x08\0\0\0\0\x01\0\0\0\x08\0\0\0\0\0\0\0\0\x02"),     /* with a table for a key */
+        INIT_BYTES("\x08\0\0\0\0\x01\0\0\0\x05\0\0\0\0\0\0\xf8\x7f\x02"), /* with NaN for a key */
+    };
+    lua_State *lua = open_lua();
+    (void)context;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        if (try_to_read(lua, cases[i].data, cases[i].size))
+            fail_msg("case %zu was read", i);
+    }
+    lua_close(lua);
+}
+
+static void refuses_addresses(void **context)
+{
+    lua_State *lua = open_lua();
+    struct scratch scratch;
+    char problem[PACK_PROBLEM_BYTES];
+    (void)context;
+    lua_pushlightuserdata(lua, &scratch);
+    scratch_init(&scratch, lua);
+    assert_false(pack_write(&scratch, 1, MOST, problem));
+    assert_string_equal(problem, "userdata cannot be kept");
+    lua_close(lua);
+}
+
 /* Tables that announce more than their bytes could hold are not made, however deep in others they are. */
 static void allocates_in_proportion(void **context)
 {
@@ -253,7 +288,7 @@ static void allocates_in_proportion(void **context)
     lua_State *lua = open_lua();
     (void)context;
     for (int i = 0; i < DEEP; i++) {
-        const uint32_t values = SIZE - 1;
+        const uint32_t values = SIZE / 4;
         bytes[i * HEAD] = TABLE;
         memcpy(bytes + i * HEAD + 1, &values, sizeof values);
     }
@@ -270,7 +305,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trips),        cmocka_unit_test(refuses),
         cmocka_unit_test(keeps_to_its_bound), cmocka_unit_test(survives_any_bytes),
-        cmocka_unit_test(survives_damage),    cmocka_unit_test(allocates_in_proportion),
+        cmocka_unit_test(survives_damage),    cmocka_unit_test(refuses_bytes),
+        cmocka_unit_test(refuses_addresses),  cmocka_unit_test(allocates_in_proportion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 -- as the program is.
 local cjson = require "cjson"
 local consumer = require "support.consumer"
+local process = require "support.process"
 local rabbit = require "support.rabbit"
 local signal = require "posix.signal"
 local stat = require "posix.sys.stat"
@@ -9,8 +10,10 @@ local workspace = require "support.workspace"
 
 local cleanup = require "support.cleanup"
 
-local CACHE_FD = 5 -- of every worker
 local MIB = 1024 * 1024
+
+-- From here on a cache of 100 entries holds what is in them; see common/cache_layout.h.
+local BEHIND_TABLES = 12 * 1024
 
 -- Handlers can say `cache`, and `told(name, ...)` to tell of values as JSON.
 local PRELUDE = [[
@@ -33,6 +36,16 @@ local function wait_told(program, name, after)
   local line, at = program:wait_log({ msg = "told " .. name }, { after = after, timeout = consumer.PATIENCE })
   if not line then error(at .. ": " .. program:stderr():sub(-2000), 2) end
   return cjson.decode(line.value), at
+end
+
+-- The memory of the cache, as a file.
+local function region_of(program)
+  for descriptor, target in pairs(select(2, process.fds(program.pid))) do
+    if target:find("moonrabbit-cache", 1, true) then
+      return ("/proc/%d/fd/%d"):format(program.pid, descriptor)
+    end
+  end
+  error("the program has no cache", 2)
 end
 
 local function wait_empty(queue)
@@ -115,7 +128,7 @@ describe("the cache", function()
       end]], { ["limits-deadline"] = "2m", ["cache-memory"] = "4MiB", ["cache-entries"] = 10000 })
     consumer.fill(queue, 1)
     wait_told(program, "begun")
-    local region = ("/proc/%d/fd/%d"):format(program:children()[1], CACHE_FD)
+    local region = region_of(program)
     local before = assert(stat.stat(region))
     consumer.fill(queue, 1, { from = 2 })
     local most, size, capacity, last, stats = unpack((wait_told(program, "done")))
@@ -130,6 +143,32 @@ describe("the cache", function()
     assert.equal(before.st_size, after.st_size)
     assert.is_true(after.st_blocks * 512 <= after.st_size + 4096)
     assert.is_true(stats.bytes <= before.st_size)
+  end)
+
+  it("survives whatever a worker writes into its memory, and says that something was lost", function()
+    local queue = rabbit.queue "cache"
+    local program = start(queue, [[
+      return function(order)
+        if order.id == 1 then
+          for i = 1, 50 do cache.set(i, { i }) end
+          return told("filled", cache.size())
+        end
+        local found = 0
+        for i = 1, 50 do found = found + (cache.get(i) and 1 or 0) end
+        told("looked", found, cache.set("again", 1), cache.get "again", cache.stats().resets > 0)
+      end]], { ["cache-memory"] = "128KiB", ["cache-entries"] = 100, ["memory-interval"] = "100ms" })
+    consumer.fill(queue, 1)
+    assert.same({ 50 }, (wait_told(program, "filled")))
+    local region = assert(io.open(region_of(program), "r+b"))
+    local size = assert(region:seek "end")
+    assert(region:seek("set", BEHIND_TABLES))
+    assert(region:write(("\1"):rep(size - BEHIND_TABLES)))
+    assert(region:close())
+    consumer.fill(queue, 1, { from = 2 })
+    assert.same({ 0, true, 1, true }, (wait_told(program, "looked")))
+    assert(program:wait_log({ msg = "parts of the cache were emptied" }, { timeout = consumer.PATIENCE }))
+    local counts = consumer.stop(program)
+    assert.same({ 2, 0, 0 }, { counts.acked, counts.failed, counts.worker_deaths })
   end)
 
   it("forgets what has expired, by the entry's ttl or by cache.ttl", function()

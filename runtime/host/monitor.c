@@ -195,6 +195,7 @@ static void look_at_cache(struct program *program)
 {
     struct monitor *monitor = &program->monitor;
     struct cache_stats stats;
+    cache_tend(&program->cache);
     cache_read_stats(&program->cache, &stats);
     if (stats.resets == monitor->cache_resets || !may_warn(monitor, WARN_CACHE))
         return;

@@ -230,9 +230,9 @@ static void nothing_of_a_message_stays(void **context)
 {
     static const char script[] =
         "local seen = setmetatable({}, { __mode = 'v' })\n"
-        "local ballast = {} for i = 1, 58 do ballast[i] = ('x'):rep(100000) .. i end\n"
+        "local ballast = {} for i = 1, 65 do ballast[i] = ('x'):rep(100000) .. i end\n"
         "return function(data, message)\n"
-        "  local left = #ballast - 58 for _ in pairs(seen) do left = left + 1 end\n"
+        "  local left = #ballast - 65 for _ in pairs(seen) do left = left + 1 end\n"
         "  seen[1], seen[2], seen[3] = data, message, message.headers\n"
         "  return 'reject', left end";
     enum { BODY_BYTES = 512 * 1024 };

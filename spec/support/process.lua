@@ -146,8 +146,8 @@ process.Process = Process -- for support.moonrabbit to build on
 
 ---Starts a program, found by PATH when its name has no slash.
 ---@param argv string[] the program and its arguments
----@param options? { env?: table<string, string|false>, cwd?: string, stdin?: string, refuse_seccomp?: boolean,
----  descriptors?: integer } env: false unsets; descriptors: how many it may have open, as its soft limit
+---@param options? { env?: table<string, string|false>, cwd?: string, stdin?: string,
+---  refuse_seccomp?: boolean, descriptors?: integer } env: false unsets; descriptors: its soft limit
 ---@return table process
 function process.start(argv, options)
   options = options or {}

@@ -505,8 +505,9 @@ static bool refuse_filters(void)
 static int worker_is_refused(void)
 {
     struct error error = { 0 };
-    bool filtered = refuse_filters() && syscalls_filter(&error);
-    return !filtered && strstr(error.text, "Permission denied") ? DONE : 1;
+    bool confined = folder_open(&folder, "handlers/script.lua", &error) && refuse_filters() &&
+                    confine_script(&folder, &usual, &error);
+    return !confined && strstr(error.text, "Permission denied") ? DONE : 1;
 }
 
 static int probe_is_refused(void)

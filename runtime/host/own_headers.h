@@ -20,6 +20,7 @@
 #define OWN_ERROR    "moonrabbit-error"    /* string: the handler's reason, or the error's text, cut */
 #define OWN_TIME     "moonrabbit-time"     /* timestamp, seconds: when it was given up */
 #define OWN_HOST     "moonrabbit-host"     /* string: the machine that gave it up */
-#define OWN_CONSUMER "moonrabbit-consumer" /* string: the consumer's name in the configuration and the log */
+#define OWN_CONSUMER "moonrabbit-consumer" /* string: the consumer's name in the configuration and the log   \
+                                            */
 
 #endif

@@ -1,11 +1,12 @@
 /* The headers by which the host marks the messages that it sends on: to a delay queue, to come back for their
  * next attempt, and to a dead-letter queue, where `moonrabbit dead` reads them. Everything else of a message
- * stays as its publisher wrote it.
+ * stays as its publisher wrote it. What a handler publishes never has them: a script that passes on the
+ * headers of its message must not pass on how often that failed.
  *
  * A message that comes back without these has never failed: sending a dead letter back is publishing it to
  * OWN_QUEUE by the default exchange with all but OWN_EXCHANGE and OWN_ROUTING_KEY taken off. */
-#ifndef HOST_OWN_HEADERS_H
-#define HOST_OWN_HEADERS_H
+#ifndef COMMON_OWN_HEADERS_H
+#define COMMON_OWN_HEADERS_H
 
 #define OWN_PREFIX "moonrabbit-"
 

@@ -1,4 +1,4 @@
-/* Reading AMQP field tables; see fields.h. */
+/* AMQP field tables; see fields.h. */
 #include "common/fields.h"
 
 #include <math.h>
@@ -167,4 +167,134 @@ enum fields_next fields_next_entry(struct slice *entries, struct slice *ret_name
     *ret_name = name;
     *ret_field = field;
     return FIELDS_ONE;
+}
+
+bool fields_find(struct slice entries, const char *name, struct field *ret_field)
+{
+    struct slice found;
+    struct field field;
+    while (fields_next_entry(&entries, &found, &field) == FIELDS_ONE) {
+        if (slice_equals(found, name)) {
+            *ret_field = field;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The recursion is bounded by FIELDS_DEPTH_MAX. */
+static bool are_sound(struct slice rest, bool named, unsigned depth)
+{
+    struct slice name;
+    struct field field;
+    enum fields_next next;
+    while ((next = named ? fields_next_entry(&rest, &name, &field) : fields_next_value(&rest, &field)) ==
+           FIELDS_ONE) {
+        bool nested = field.kind == FIELD_TABLE || field.kind == FIELD_ARRAY;
+        if (nested &&
+            (depth == FIELDS_DEPTH_MAX || !are_sound(field.bytes, field.kind == FIELD_TABLE, depth + 1)))
+            return false;
+    }
+    return next == FIELDS_DONE;
+}
+
+bool fields_are_sound(struct slice entries)
+{
+    return are_sound(entries, true, 1);
+}
+
+static void put_integer(struct buffer *to, size_t width, uint64_t value)
+{
+    char bytes[sizeof value];
+    for (size_t i = 0; i < width; i++)
+        bytes[i] = (char)(value >> (8 * (width - 1 - i)));
+    (void)buffer_append(to, bytes, width);
+}
+
+static void put_kind(struct buffer *to, char kind)
+{
+    (void)buffer_append(to, &kind, 1);
+}
+
+void fields_put_name(struct buffer *to, struct slice name)
+{
+    if (name.size > FIELDS_NAME_MAX) {
+        to->failed = true;
+        return;
+    }
+    put_integer(to, 1, name.size);
+    (void)buffer_append(to, name.data, name.size);
+}
+
+void fields_put_void(struct buffer *to)
+{
+    put_kind(to, 'V');
+}
+
+void fields_put_boolean(struct buffer *to, bool value)
+{
+    put_kind(to, 't');
+    put_integer(to, 1, value);
+}
+
+void fields_put_integer(struct buffer *to, int64_t value)
+{
+    bool fits = value >= INT32_MIN && value <= INT32_MAX;
+    put_kind(to, fits ? 'I' : 'l');
+    put_integer(to, fits ? 4 : 8, (uint64_t)value);
+}
+
+void fields_put_double(struct buffer *to, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    put_kind(to, 'd');
+    put_integer(to, 8, bits);
+}
+
+void fields_put_timestamp(struct buffer *to, uint64_t seconds)
+{
+    put_kind(to, 'T');
+    put_integer(to, 8, seconds);
+}
+
+void fields_put_bytes(struct buffer *to, struct slice value)
+{
+    if (value.size > UINT32_MAX) {
+        to->failed = true;
+        return;
+    }
+    put_kind(to, 'S');
+    put_integer(to, 4, value.size);
+    (void)buffer_append(to, value.data, value.size);
+}
+
+static size_t begin(struct buffer *to, char kind)
+{
+    put_kind(to, kind);
+    put_integer(to, 4, 0);
+    return to->size;
+}
+
+size_t fields_begin_table(struct buffer *to)
+{
+    return begin(to, 'F');
+}
+
+size_t fields_begin_array(struct buffer *to)
+{
+    return begin(to, 'A');
+}
+
+void fields_end(struct buffer *to, size_t mark)
+{
+    if (to->failed)
+        return;
+    size_t size = to->size - mark;
+    if (size > UINT32_MAX) {
+        to->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < 4; i++)
+        to->data[mark - 4 + i] = (char)(size >> (8 * (3 - i)));
 }

@@ -17,11 +17,12 @@
 #define OWN_ATTEMPT     "moonrabbit-attempt"     /* integer: deliveries that have failed so far, at least 1 */
 
 /* On dead letters only. */
-#define OWN_REASON   "moonrabbit-reason"   /* string: one word, such as "rejected", "error" or "too-large" */
-#define OWN_ERROR    "moonrabbit-error"    /* string: the handler's reason, or the error's text, cut */
-#define OWN_TIME     "moonrabbit-time"     /* timestamp, seconds: when it was given up */
-#define OWN_HOST     "moonrabbit-host"     /* string: the machine that gave it up */
-#define OWN_CONSUMER "moonrabbit-consumer" /* string: the consumer's name in the configuration and the log   \
-                                            */
+#define OWN_REASON "moonrabbit-reason" /* string: one word, such as "rejected", "error" or "too-large" */
+#define OWN_ERROR  "moonrabbit-error"  /* string: the handler's reason, or the error's text, cut */
+#define OWN_TIME   "moonrabbit-time"   /* timestamp, seconds: when it was given up */
+#define OWN_HOST   "moonrabbit-host"   /* string: the machine that gave it up */
+#define OWN_CONSUMER                                                                                         \
+    "moonrabbit-consumer" /* string: the consumer's name in the configuration and the log                    \
+                           */
 
 #endif

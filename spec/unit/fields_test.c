@@ -242,6 +242,123 @@ static void test_garbage(void **state)
     }
 }
 
+static const struct {
+    int64_t value;
+    struct slice bytes;
+} integers[] = {
+    { 0, INIT_BYTES("I\0\0\0\0") },
+    { -1, INIT_BYTES("I\xff\xff\xff\xff") },
+    { INT32_MAX, INIT_BYTES("I\x7f\xff\xff\xff") },
+    { INT32_MIN, INIT_BYTES("I\x80\0\0\0") },
+    { INT64_C(1) << 31, INIT_BYTES("l\0\0\0\0\x80\0\0\0") },
+    { -(INT64_C(1) << 31) - 1, INIT_BYTES("l\xff\xff\xff\xff\x7f\xff\xff\xff") },
+    { INT64_MAX, INIT_BYTES("l\x7f\xff\xff\xff\xff\xff\xff\xff") },
+    { INT64_MIN, INIT_BYTES("l\x80\0\0\0\0\0\0\0") },
+};
+
+static void test_integers_written(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(integers); i++) {
+        struct buffer to;
+        buffer_init(&to, 64);
+        fields_put_integer(&to, integers[i].value);
+        assert_bytes((struct slice){ to.data, to.size }, integers[i].bytes);
+        buffer_clear(&to);
+    }
+}
+
+static void test_a_table_written(void **state)
+{
+    (void)state;
+    struct buffer to;
+    buffer_init(&to, 1024);
+    fields_put_name(&to, slice_of("n"));
+    fields_put_void(&to);
+    fields_put_name(&to, slice_of(""));
+    fields_put_boolean(&to, true);
+    fields_put_name(&to, slice_of("a"));
+    size_t array = fields_begin_array(&to);
+    fields_put_double(&to, -3.141592653589793);
+    size_t table = fields_begin_table(&to);
+    fields_put_name(&to, slice_of("s"));
+    fields_put_bytes(&to, slice_of("hare"));
+    fields_end(&to, table);
+    fields_end(&to, array);
+    fields_put_name(&to, slice_of("t"));
+    fields_put_timestamp(&to, 0x65920080);
+    assert_false(to.failed);
+    assert_slice(((struct slice){ to.data, to.size }),
+                 "\1nV\0t\1\1aA\0\0\0\x19\x64\xc0\x09\x21\xfb\x54\x44\x2d\x18"
+                 "F\0\0\0\x0b\1sS\0\0\0\4hare\1tT\0\0\0\0\x65\x92\x00\x80");
+    buffer_clear(&to);
+}
+
+/* Whatever the bound, what is there is a beginning of the whole, and nothing is written past it. */
+static void test_writing_up_to_every_bound(void **state)
+{
+    (void)state;
+    for (size_t bound = 0; bound < 40; bound++) {
+        struct buffer to;
+        buffer_init(&to, bound);
+        fields_put_name(&to, slice_of("list"));
+        size_t mark = fields_begin_array(&to);
+        fields_put_bytes(&to, slice_of("a text"));
+        fields_put_integer(&to, 5);
+        fields_end(&to, mark);
+        assert_int_equal(to.failed, bound < 26);
+        assert_true(to.size <= bound);
+        buffer_clear(&to);
+    }
+}
+
+static void test_a_name_too_long_to_write(void **state)
+{
+    (void)state;
+    char name[256];
+    struct buffer to;
+    memset(name, 'n', sizeof name);
+    buffer_init(&to, 1024);
+    fields_put_name(&to, (struct slice){ name, 255 });
+    assert_false(to.failed);
+    fields_put_name(&to, (struct slice){ name, 256 });
+    assert_true(to.failed);
+    buffer_clear(&to);
+}
+
+static void test_finding(void **state)
+{
+    (void)state;
+    struct field field = { .integer = 42 };
+    const struct slice table = BYTES("\1aI\0\0\0\1\1bI\0\0\0\2\1bI\0\0\0\3\1cz");
+    assert_false(fields_find(table, "c", &field));
+    assert_false(fields_find(table, "d", &field));
+    assert_int_equal(field.integer, 42);
+    assert_true(fields_find(table, "b", &field));
+    assert_int_equal(field.integer, 2);
+}
+
+static void test_soundness(void **state)
+{
+    (void)state;
+    assert_true(fields_are_sound(BYTES("")));
+    assert_false(fields_are_sound(BYTES("\1aS\0\0\0\4har")));
+    assert_false(fields_are_sound(BYTES("\1aF\0\0\0\x09\1aS\0\0\0\4hare")));
+    for (unsigned depth = 1; depth <= FIELDS_DEPTH_MAX; depth++) {
+        size_t marks[FIELDS_DEPTH_MAX];
+        struct buffer buffer;
+        buffer_init(&buffer, 1024);
+        fields_put_name(&buffer, slice_of("a"));
+        for (unsigned i = 0; i < depth; i++)
+            marks[i] = fields_begin_array(&buffer);
+        for (unsigned i = depth; i-- > 0;)
+            fields_end(&buffer, marks[i]);
+        assert_int_equal(fields_are_sound((struct slice){ buffer.data, buffer.size }),
+                         depth < FIELDS_DEPTH_MAX);
+        buffer_clear(&buffer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +371,12 @@ int main(void)
         cmocka_unit_test(test_nesting),
         cmocka_unit_test(test_inner_lengths_that_lie),
         cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_integers_written),
+        cmocka_unit_test(test_a_table_written),
+        cmocka_unit_test(test_writing_up_to_every_bound),
+        cmocka_unit_test(test_a_name_too_long_to_write),
+        cmocka_unit_test(test_finding),
+        cmocka_unit_test(test_soundness),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,11 +16,18 @@
 #define OWN_QUEUE       "moonrabbit-queue"       /* string: the queue that it was consumed from */
 #define OWN_ATTEMPT     "moonrabbit-attempt"     /* integer: deliveries that have failed so far, at least 1 */
 
+/* On both, where the message had such a property or header. The broker would obey it on the way, and refuse
+ * or lose it; whoever takes off the marks above puts these back, or keeps them. */
+#define OWN_EXPIRATION "moonrabbit-expiration" /* string: the property `expiration` */
+#define OWN_USER_ID    "moonrabbit-user-id"    /* string: the property `user_id` */
+#define OWN_CC         "moonrabbit-cc"         /* any: the header CC, by which RabbitMQ copies a message */
+
 /* On dead letters only. */
-#define OWN_REASON "moonrabbit-reason" /* string: one word, such as "rejected", "error" or "too-large" */
-#define OWN_ERROR  "moonrabbit-error"  /* string: the handler's reason, or the error's text, cut */
-#define OWN_TIME   "moonrabbit-time"   /* timestamp, seconds: when it was given up */
-#define OWN_HOST   "moonrabbit-host"   /* string: the machine that gave it up */
+#define OWN_REASON     "moonrabbit-reason" /* string: one word, such as "rejected", "error" or "too-large" */
+#define OWN_ERROR      "moonrabbit-error"  /* string: the handler's reason, or the error's text, cut */
+#define OWN_TIME       "moonrabbit-time"   /* timestamp, seconds: when it was given up */
+#define OWN_HOST       "moonrabbit-host"   /* string: the machine that gave it up */
+#define OWN_BODY_BYTES "moonrabbit-body-bytes" /* integer: of a body that was too large, and was left out */
 #define OWN_CONSUMER                                                                                         \
     "moonrabbit-consumer" /* string: the consumer's name in the configuration and the log                    \
                            */

@@ -518,7 +518,8 @@ static void take_list(lua_State *L, const char *path, char ***ret_items, size_t 
 
 static void take_consumer(lua_State *L, struct consumer_config *consumer)
 {
-    consumer->declare.max_length = consumer->declare.max_bytes = consumer->declare.ttl_ns = -1;
+    consumer->declare.max_length = consumer->declare.max_bytes = -1;
+    consumer->declare.ttl_ns = consumer->declare.expires_ns = -1;
     take_values(L, consumer_places, consumer);
     take_list(L, "http.allow", &consumer->http_allow, &consumer->http_allow_count);
     lua_getfield(L, -1, "declare.type");

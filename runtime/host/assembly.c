@@ -53,7 +53,8 @@ static enum assembly_next take_method(struct assembly *assembly, struct ledger *
     wire_add(&assembly->head, WIRE_ROUTING_KEY, event->routing_key);
     assembly->delivery = delivery;
     assembly->has_header = false;
-    return assembly->head.failed ? broken(error, "a short string is too long") : ASSEMBLY_MORE;
+    bool fits = !assembly->head.failed && assembly->head.size <= HEAD_MAX;
+    return fits ? ASSEMBLY_MORE : broken(error, "a short string is too long");
 }
 
 static enum assembly_next finish(struct assembly *assembly, struct ledger *ledger,

@@ -6,3 +6,6 @@ files["spec"] = { std = "luajit+busted" }
 
 -- What a configuration file sees, and nothing else.
 files["examples/**/moonrabbit.lua"] = { read_globals = { "env" } }
+
+-- Hostile scripts set what may not be set, and collect what nobody looks at.
+files["spec/sandbox/*/*.lua"] = { ignore = { "1..", "221", "241" } }

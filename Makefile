@@ -15,6 +15,7 @@ SOURCES := $(sort $(wildcard runtime/*.c runtime/common/*.c runtime/host/*.c run
   runtime/worker/*.c))
 SCRIPTS := $(sort $(wildcard scripts/*.lua))
 UNIT_TESTS := $(sort $(wildcard spec/unit/*_test.c))
+BENCHMARKS := $(sort $(wildcard spec/bench/*.c))
 SPEC_MODULES := $(sort $(wildcard spec/support/*.c))
 C_FILES := $(sort $(SOURCES) $(wildcard $(addsuffix *.h,$(sort $(dir $(SOURCES)))) spec/*/*.[ch]))
 LUA_FILES := $(wildcard scripts examples spec)
@@ -77,7 +78,8 @@ link = $(BASE_LDFLAGS) $(LDFLAGS_$(1)) $(LDFLAGS)
 define variant
 OBJECTS_$(1) := $$(addsuffix .o,$$(addprefix build/$(1)/,$(MAIN) $(LIBRARY)))
 TESTS_$(1) := $$(patsubst spec/unit/%.c,build/$(1)/unit/%,$(UNIT_TESTS))
-TEST_OBJECTS_$(1) := $$(patsubst spec/%.c,build/$(1)/spec/%.o,$(UNIT_TESTS))
+BENCHMARKS_$(1) := $$(patsubst spec/bench/%.c,build/$(1)/bench/%,$(BENCHMARKS))
+TEST_OBJECTS_$(1) := $$(patsubst spec/%.c,build/$(1)/spec/%.o,$(UNIT_TESTS) $(BENCHMARKS))
 MODULES_$(1) := $$(patsubst spec/support/%.c,build/$(1)/spec/%.so,$(SPEC_MODULES))
 
 build/$(1)/%.o: %.c build/$(1)/flags
@@ -98,6 +100,11 @@ build/$(1)/moonrabbit: build/$(1)/$(MAIN).o build/$(1)/moonrabbit.a $(CJSON)
 	$$(Q)$$(call compile,$(1)) $$(call link,$(1)) $$^ $(LIBS) -o $$@
 
 $$(TESTS_$(1)): build/$(1)/unit/%: build/$(1)/spec/unit/%.o build/$(1)/moonrabbit.a $(CJSON)
+	$$(say) link $$@
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)$$(call compile,$(1)) $$(call link,$(1)) $$^ $(LIBS) -lcmocka -o $$@
+
+$$(BENCHMARKS_$(1)): build/$(1)/bench/%: build/$(1)/spec/bench/%.o build/$(1)/moonrabbit.a $(CJSON)
 	$$(say) link $$@
 	$$(Q)mkdir -p $$(@D)
 	$$(Q)$$(call compile,$(1)) $$(call link,$(1)) $$^ $(LIBS) -lcmocka -o $$@
@@ -143,11 +150,11 @@ build/gen/scripts.c: $(SCRIPTS) Makefile
 $(CJSON): $(CJSON_ARCHIVE) Makefile
 	$(Q)mkdir -p $(@D)
 	$(Q)objcopy --redefine-sym malloc=json_malloc --redefine-sym realloc=json_realloc \
-	  --redefine-sym free=json_free $< $@
+	  --redefine-sym free=json_free --redefine-sym lua_tolstring=json_tolstring $< $@
 
 .SECONDARY:
-.PHONY: FORCE build debug asan unit test demo-programs unit-programs test-programs check check-c check-lua \
-  check-shell check-habits format demo bench install uninstall clean bootstrap help
+.PHONY: FORCE build debug asan unit test bench-programs demo-programs unit-programs test-programs check \
+  check-c check-lua check-shell check-habits format demo bench install uninstall clean bootstrap help
 FORCE:
 
 # Targets.
@@ -168,6 +175,9 @@ again = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,
 demo-programs: build $(MODULES_release)
 	@:
 
+bench-programs: demo-programs $(BENCHMARKS_release)
+	@:
+
 unit-programs: $(TESTS_release) $(TESTS_asan)
 	@:
 
@@ -186,14 +196,15 @@ demo: bootstrap ## install what is missing, build, and run 1,000 orders through 
 	$(Q)$(again) demo-programs
 	$(Q)scripts/dev/demo
 
-bench: ## compare with other consumers
-	@echo "There are no benchmarks yet; 'make demo' shows a first figure."
+bench: bootstrap ## install what is missing, build, and measure what it costs on this machine
+	$(Q)$(again) bench-programs
+	$(Q)scripts/dev/bench
 
 check: ## format, warnings, static analysis, luacheck, shellcheck, and the project's own rules
 	$(Q)$(again) --keep-going check-c check-lua check-shell check-habits
 	@echo "check: nothing to complain of"
 
-TIDIED := $(patsubst %.c,build/strict/%.tidy,$(SOURCES) $(UNIT_TESTS) $(SPEC_MODULES))
+TIDIED := $(patsubst %.c,build/strict/%.tidy,$(SOURCES) $(UNIT_TESTS) $(BENCHMARKS) $(SPEC_MODULES))
 
 check-c: $(TIDIED)
 	$(say) check format

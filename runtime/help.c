@@ -75,7 +75,9 @@ static const char names_text[] =
 static const char version_text[] =
     "moonrabbit version\n"
     "\n"
-    "Says which version this is, and which versions of its libraries it uses.\n";
+    "Says which version this is and which versions of its libraries it uses, whether\n"
+    "a handler in a compiled loop can be ended without killing its worker, and\n"
+    "whether the kernel filters the system calls of workers.\n";
 
 static const char help_help_text[] =
     "moonrabbit help [COMMAND]\n"

@@ -12,6 +12,8 @@
 #include "host/amqp/connection.h"
 #include "host/config.h"
 #include "host/host.h"
+#include "host/seccomp.h"
+#include "worker/preempt.h"
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -54,10 +56,39 @@ static int print_help(const char *topic)
     return printed();
 }
 
+/* Two things differ from one machine to the next, so they are tried. */
+static void print_lua(void)
+{
+    struct error error;
+    bool ends;
+    (void)printf("%s: ", config_lua_library());
+    if (!preempt_test(&ends, &error))
+        (void)printf("nobody knows what ends a compiled loop (%s)\n", error.text);
+    else if (ends)
+        (void)printf("a hook ends compiled loops, at limits.deadline\n");
+    else
+        (void)printf("no hook ends compiled loops, but a kill, at limits.deadline + limits.grace\n");
+}
+
+static void print_seccomp(void)
+{
+    struct error error;
+    char library[SECCOMP_TEXT_MAX];
+    (void)printf("%s: ", seccomp_library(library));
+    if (seccomp_probe(&error))
+        (void)printf("system calls of workers are filtered\n");
+    else
+        (void)printf("refused here (%s)\n", error.text);
+}
+
 static int print_version(void)
 {
-    (void)printf("moonrabbit %s\n%s\nrabbitmq-c %s\nlibev %d.%d\n", MOONRABBIT_VERSION, config_lua_library(),
-                 amqp_connection_library(), ev_version_major(), ev_version_minor());
+    (void)printf("moonrabbit %s\n", MOONRABBIT_VERSION);
+    (void)fflush(stdout); /* what is tried is tried in a child, which must not have it to print, too */
+    print_lua();
+    print_seccomp();
+    (void)printf("rabbitmq-c %s\nlibev %d.%d\n", amqp_connection_library(), ev_version_major(),
+                 ev_version_minor());
     return printed();
 }
 

@@ -141,6 +141,7 @@ local ROOT = {
   { "memory.critical", size(512 * MiB, MiB, 16 * TiB) },
   { "memory.interval", duration(5 * second, 100 * ms, hour) },
   { "status.listen", with(text("HOST:PORT", "127.0.0.1:9464"), { refuse = refuse_listen }) },
+  { "sandbox.seccomp", choice("on", "on", "required", "off") },
   { "shutdown_timeout", duration(30 * second, 0, hour) },
   { "log.level", choice("info", "debug", "info", "warning", "error") },
   { "log.format", choice("auto", "auto", "logfmt", "json") },

@@ -1,7 +1,7 @@
 -- Builds the environment that a handler lives in: what a script may see, and nothing else. Run once in each
--- new Lua state by worker/sandbox.c, which passes what C brings: `host.log`, `host.memory`, `host.cjson`,
--- `host["cjson.safe"]`, `host.load_module`, `host.enter_json`, `host.tripped`. Returns the environment,
--- and the function that seals its globals.
+-- new Lua state by worker/sandbox.c, which passes what C brings: `host.cache`, `host.log`, `host.memory`,
+-- `host.cjson`, `host["cjson.safe"]`, `host.load_module`, `host.enter_json`, `host.enter_coroutine`,
+-- `host.tripped`. Returns the environment, and the function that seals its globals.
 --
 -- Library tables and the globals are handed out as empty shells whose contents are reached by __index: what
 -- is read comes from the contents, what is written meets __newindex. The few functions that write past a
@@ -85,6 +85,23 @@ local string_metatable = getmetatable("")
 string_metatable.__index = strings
 string_metatable.__metatable = READ_ONLY
 
+-- Coroutines inside of each other share the native stack: each looks at it first.
+local coroutines = copy_of(coroutine)
+function coroutines.resume(...)
+  host.enter_coroutine()
+  return coroutine.resume(...)
+end
+function coroutines.wrap(body)
+  if type(body) ~= "function" then
+    error(format("bad argument #1 to 'wrap' (function expected, got %s)", type(body)), 2)
+  end
+  local enter = coroutine.wrap(body)
+  return function(...)
+    host.enter_coroutine()
+    return enter(...)
+  end
+end
+
 -- As deep as the parser goes by default; deeper would end on the native stack.
 local JSON_DEPTH_MAX = 1000
 
@@ -97,7 +114,8 @@ local function bounded(set_depth, name)
   end
 end
 
--- Memory that cjson is refused is an error of the coroutine that called it (worker/json_memory.h).
+-- Memory that cjson is refused is an error of the coroutine that called it; cjson is not called again then
+-- (worker/json_memory.h).
 local function entered(call)
   return function(...)
     host.enter_json()
@@ -123,6 +141,7 @@ end
 -- require
 
 local modules = {
+  cache = library("cache", host.cache),
   cjson = library("cjson", json(host.cjson)),
   ["cjson.safe"] = library("cjson", json(host["cjson.safe"])),
   log = library("log", host.log),
@@ -182,7 +201,7 @@ end
 -- -----------------------------------------------------------------------------
 -- Globals
 
-local globals = pick(_G, [[_VERSION assert error getmetatable ipairs next pcall rawequal select setmetatable
+local globals = pick(_G, [[_VERSION assert error getmetatable ipairs next rawequal select setmetatable
   tonumber tostring type unpack]])
 local sealed = false
 
@@ -196,7 +215,7 @@ end)
 
 globals._G = environment
 globals.bit = library("bit", copy_of(bit))
-globals.coroutine = library("coroutine", copy_of(coroutine))
+globals.coroutine = library("coroutine", coroutines)
 globals.math = library("math", copy_of(math))
 globals.os = library("os", pick(os, "clock date difftime time"))
 globals.string = library("string", strings)
@@ -213,8 +232,32 @@ function globals.rawget(target, key)
   return rawget(contents[target] or target, key)
 end
 
+-- All that a reader function of `load` gives: called from in here, since `load` would catch what ends a
+-- message and leave its hook off.
+local function read_all(reader)
+  local pieces, count = {}, 0
+  for piece in reader do
+    if type(piece) ~= "string" then
+      error("reader function must return a string", 0)
+    elseif piece == "" then
+      break
+    end
+    count = count + 1
+    pieces[count] = piece
+  end
+  return concat(pieces)
+end
+
 -- Text only, whatever `mode` asks for; globals are the sandbox's unless the script brings a table of its own.
 function globals.load(chunk, name, _, env)
+  if type(chunk) == "function" then
+    local read
+    read, chunk = pcall(read_all, chunk)
+    if not read then
+      return nil, chunk
+    end
+    name = name or "=(load)"
+  end
   return load(chunk, name, "t", env or environment)
 end
 globals.loadstring = globals.load
@@ -224,6 +267,12 @@ function globals.collectgarbage(what)
     error('collectgarbage only answers "count" here: the worker sees to the collecting', 2)
   end
   return collect("count")
+end
+
+-- A frame of Lua's between: LuaJIT's own pcall looks for no room on the stack, and as its own __call it would
+-- write past the end.
+function globals.pcall(...)
+  return pcall(...)
 end
 
 -- The error handler of xpcall runs with hooks off where the error came from one: no limit would hold there.

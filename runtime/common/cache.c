@@ -1,224 +1,178 @@
-/* The cache's operations: which shard, which lock, which answer; see cache.h. */
+/* The cache's operations: which shard, with or without its lock, which answer; see cache.h. */
 #include "common/cache.h"
 
+#include "common/cache_check.h"
 #include "common/cache_shard.h"
+#include "common/cache_space.h"
 #include "common/clock.h"
 #include "common/siphash.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define CACHE_MAGIC UINT64_C(0x31656863616372ff)
-
-enum {
-    HEADER_BYTES = 256,
-    SHARDS_MAX = 16,
-    /* Fewer entries than this in a shard, and an uneven spread of keys would show as early evictions. */
-    SHARD_ENTRIES_MIN = 512,
-    SHARD_MEMORY_MIN = 256 * 1024,
-    BLOCKS_MIN = 8,
-};
-
-/* Making and mapping */
-
-static uint32_t buckets_for(uint32_t entries)
-{
-    uint32_t buckets = 1;
-    while (buckets < entries)
-        buckets *= 2;
-    return buckets;
-}
-
-static bool choose_geometry(const struct cache_config *config, struct cache_geometry *geometry,
-                            struct error *error)
-{
-    uint32_t shards = SHARDS_MAX;
-    while (shards > 1 &&
-           (config->entries / shards < SHARD_ENTRIES_MIN || config->memory_bytes / shards < SHARD_MEMORY_MIN))
-        shards /= 2;
-    size_t entries = config->entries / shards;
-    if (entries == 0 || entries > UINT32_MAX / 8)
-        return error_set(error, ERROR_USAGE, "cache.entries is %zu: 1 to %u are possible", config->entries,
-                         UINT32_MAX / 8);
-    *geometry = (struct cache_geometry){ .shards = shards,
-                                         .entries = (uint32_t)entries,
-                                         .buckets = buckets_for((uint32_t)entries) };
-    size_t fixed = shard_bytes(geometry) + HEADER_BYTES;
-    size_t memory = config->memory_bytes / shards;
-    size_t blocks = memory > fixed ? (memory - fixed) / CACHE_BLOCK_BYTES : 0;
-    if (blocks < BLOCKS_MIN || blocks > UINT32_MAX / 2)
-        return error_set(error, ERROR_USAGE,
-                         "cache.memory is %zu bytes: too little (or far too much) for cache.entries = %zu",
-                         config->memory_bytes, config->entries);
-    geometry->blocks = (uint32_t)blocks;
-    return true;
-}
-
-static size_t region_bytes(const struct cache_geometry *geometry)
-{
-    return HEADER_BYTES + geometry->shards * shard_bytes(geometry);
-}
-
-static bool map_region(struct cache *cache, int fd, size_t bytes, struct error *error)
-{
-    void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (region == MAP_FAILED)
-        return error_set_errno(error, ERROR_FAILED, errno, "cannot map the cache of %zu bytes", bytes);
-    *cache = (struct cache){ .header = region, .size_bytes = bytes };
-    return true;
-}
-
-static bool init_region(struct cache *cache, const struct cache_geometry *geometry,
-                        const struct cache_config *config, struct error *error)
-{
-    struct cache_header *header = cache->header;
-    header->geometry = *geometry;
-    header->ttl_ns = config->ttl_ns;
-    if (getrandom(header->seed, sizeof header->seed, 0) != (ssize_t)sizeof header->seed)
-        return error_set_errno(error, ERROR_FAILED, errno, "no random numbers for the cache");
-    for (uint32_t i = 0; i < geometry->shards; i++) {
-        struct shard shard;
-        shard_open(&shard, header, geometry, i);
-        if (!shard_init(&shard))
-            return error_set(error, ERROR_FAILED, "the system has no robust locks between processes");
-    }
-    header->magic = CACHE_MAGIC;
-    cache->geometry = *geometry;
-    return true;
-}
-
-bool cache_create(struct cache *cache, const struct cache_config *config, int *ret_fd, struct error *error)
-{
-    struct cache_geometry geometry = { 0 };
-    *cache = (struct cache){ 0 };
-    if (!choose_geometry(config, &geometry, error))
-        return false;
-    size_t bytes = region_bytes(&geometry);
-    int fd = memfd_create("moonrabbit-cache", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0 || ftruncate(fd, (off_t)bytes) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
-        error_set_errno(error, ERROR_FAILED, errno, "cannot make the cache of %zu bytes", bytes);
-        goto failed;
-    }
-    if (!map_region(cache, fd, bytes, error) || !init_region(cache, &geometry, config, error))
-        goto failed;
-    *ret_fd = fd;
-    return true;
-failed:
-    cache_unmap(cache);
-    if (fd >= 0)
-        (void)close(fd);
-    return false;
-}
-
-bool cache_map(struct cache *cache, int fd, struct error *error)
-{
-    struct stat about;
-    *cache = (struct cache){ 0 };
-    if (fstat(fd, &about) < 0 || about.st_size < HEADER_BYTES)
-        return error_set(error, ERROR_FAILED, "descriptor %d is no cache", fd);
-    if (!map_region(cache, fd, (size_t)about.st_size, error))
-        return false;
-    const struct cache_header *header = cache->header;
-    const struct cache_geometry geometry = header->geometry;
-    bool sound = header->magic == CACHE_MAGIC && geometry.shards > 0 && geometry.shards <= SHARDS_MAX &&
-                 (geometry.shards & (geometry.shards - 1)) == 0 && geometry.buckets > 0 &&
-                 (geometry.buckets & (geometry.buckets - 1)) == 0 &&
-                 region_bytes(&geometry) == cache->size_bytes;
-    if (!sound) {
-        cache_unmap(cache);
-        return error_set(error, ERROR_FAILED, "descriptor %d is no cache", fd);
-    }
-    cache->geometry = geometry;
-    return true;
-}
-
-void cache_unmap(struct cache *cache)
-{
-    if (cache->header)
-        (void)munmap(cache->header, cache->size_bytes);
-    *cache = (struct cache){ 0 };
-}
 
 /* Operations */
 
-/* What every operation needs: the key's shard, locked, and the time. */
+/* What every operation needs: the key's shard, and what it asks for there. */
 struct operation {
-    struct shard shard;
-    uint32_t hash;
-    int64_t now_ns;
+    struct shard *shard;
+    struct shard_item item;
 };
 
-static int64_t cache_now_ns(const struct cache *cache)
+/* Times of the region can be any number: where a sum has no place it is the furthest there is. */
+static int64_t later(int64_t time_ns, int64_t by_ns)
 {
-    return clock_now_ns() + atomic_load_explicit(&cache->header->clock_moved_ns, memory_order_relaxed);
+    int64_t sum_ns;
+    if (__builtin_add_overflow(time_ns, by_ns, &sum_ns))
+        return by_ns > 0 ? INT64_MAX : INT64_MIN;
+    return sum_ns;
 }
 
-/* False where the lock is beyond use: the operation then finds nothing and changes nothing. */
+static int64_t time_between(int64_t from_ns, int64_t to_ns)
+{
+    int64_t between_ns;
+    return __builtin_sub_overflow(to_ns, from_ns, &between_ns) ? INT64_MAX : between_ns;
+}
+
+static int64_t cache_time_ns(const struct cache *cache, int64_t clock_ns)
+{
+    return later(clock_ns, (int64_t)wide_get(&cache->header->clock_moved_ns));
+}
+
+/* Of two uses that a coarse clock does not tell apart, the second one is younger all the same. */
+static int64_t next_use_ns(struct cache_process *process, int64_t clock_ns)
+{
+    process->last_use_ns = clock_ns > process->last_use_ns ? clock_ns : process->last_use_ns + 1;
+    return process->last_use_ns;
+}
+
+static struct operation aim(struct cache *cache, struct slice key, uint32_t limit)
+{
+    struct cache_process *process = cache->process;
+    const uint64_t seed[2] = { process->seed[0] ^ cache->slot, process->seed[1] };
+    uint64_t hash = siphash(seed, key);
+    struct space_place place = space_place_of(cache, limit, hash);
+    int64_t clock_ns = clock_now_ns();
+    return (struct operation){
+        .shard = &process->shards[place.shard],
+        .item = { .hash = (uint32_t)hash,
+                  .slot = cache->slot,
+                  .slot_limit = place.entries_max,
+                  .key = key,
+                  .now_ns = cache_time_ns(cache, clock_ns),
+                  .use_ns = next_use_ns(process, clock_ns) },
+    };
+}
+
+/* Locks the shard that the key belongs to by the bound that the space has then. */
 static bool begin(struct cache *cache, struct slice key, struct operation *operation)
 {
-    uint64_t hash = siphash(cache->header->seed, key);
-    uint32_t index = (uint32_t)(hash >> 32) & (cache->geometry.shards - 1);
-    shard_open(&operation->shard, cache->header, &cache->geometry, index);
-    operation->hash = (uint32_t)hash;
-    operation->now_ns = cache_now_ns(cache);
-    return shard_lock(&operation->shard);
-}
-
-static uint32_t find(struct operation *operation, struct slice key)
-{
-    return shard_find(&operation->shard, operation->hash, key, operation->now_ns);
-}
-
-/* An expiry that no clock reaches stands for "never", as far as anybody can tell. */
-static int64_t expiry_after(int64_t now_ns, int64_t ttl_ns)
-{
-    int64_t expires_ns;
-    return __builtin_add_overflow(now_ns, ttl_ns, &expires_ns) ? INT64_MAX : expires_ns;
-}
-
-static enum cache_result read_value(struct operation *operation, uint32_t number, struct buffer *value,
-                                    enum cache_type *ret_type)
-{
-    struct shard *shard = &operation->shard;
-    const struct cache_entry entry = *shard_entry(shard, number);
-    if (!shard_could_hold(shard, entry.key_bytes, entry.value_bytes)) {
-        shard->broken = true;
-        return CACHE_NOT_FOUND;
+    for (int tries = 0; tries < 3; tries++) {
+        uint32_t limit = space_limit(cache);
+        *operation = aim(cache, key, limit);
+        if (!shard_lock(operation->shard))
+            return false;
+        if (limit == space_limit(cache))
+            return true;
+        shard_unlock(operation->shard);
     }
-    if (!buffer_reserve(value, entry.value_bytes))
-        return CACHE_NO_MEMORY;
-    if (entry.value_bytes > 0)
-        shard_read(shard, number, entry.key_bytes, value->data + value->size, entry.value_bytes);
+    return false;
+}
+
+static enum cache_result put(struct shard *shard, const struct shard_item *item, uint32_t number)
+{
+    shard_put(shard, item, number);
+    return shard->broken ? CACHE_BUSY : CACHE_OK;
+}
+
+static void count_hit(struct cache *cache, bool hit)
+{
+    struct cache_stripe *stripe = cache->process->stripe;
+    (void)atomic_fetch_add_explicit(hit ? &stripe->hits : &stripe->misses, 1, memory_order_relaxed);
+}
+
+static enum cache_result get_locked(struct cache *cache, struct slice key, struct buffer *value,
+                                    struct shard_found *found)
+{
+    struct operation operation;
+    if (!begin(cache, key, &operation))
+        return CACHE_BUSY;
+    struct shard *shard = operation.shard;
+    enum cache_result result = CACHE_NOT_FOUND;
+    *found = shard_find(shard, &operation.item);
+    if (found->number != CACHE_NONE) {
+        shard_use(shard, found->number, operation.item.use_ns);
+        result = shard_read(shard, found, value) ? CACHE_OK : CACHE_NO_MEMORY;
+    }
     if (shard->broken)
-        return CACHE_NOT_FOUND;
-    value->size += entry.value_bytes;
-    *ret_type = (enum cache_type)entry.type;
-    shard_touch(shard, number);
-    return CACHE_OK;
+        result = CACHE_NOT_FOUND;
+    shard_unlock(shard);
+    return result;
 }
 
 enum cache_result cache_get(struct cache *cache, struct slice key, struct buffer *value,
                             enum cache_type *ret_type)
 {
-    struct operation operation;
+    struct shard_found found;
     enum cache_result result = CACHE_NOT_FOUND;
-    if (key.size > CACHE_KEY_MAX || !begin(cache, key, &operation))
+    if (key.size > CACHE_KEY_MAX)
         return CACHE_NOT_FOUND;
-    uint32_t number = find(&operation, key);
-    if (number != CACHE_NONE)
-        result = read_value(&operation, number, value, ret_type);
+    struct operation operation = aim(cache, key, space_limit(cache));
+    switch (shard_peek(operation.shard, &operation.item, &found, value)) {
+    case SHARD_FOUND:
+        shard_use(operation.shard, found.number, operation.item.use_ns);
+        result = CACHE_OK;
+        break;
+    case SHARD_ABSENT:
+        break;
+    case SHARD_NO_MEMORY:
+        return CACHE_NO_MEMORY;
+    case SHARD_UNSURE:
+        result = get_locked(cache, key, value, &found);
+        break;
+    }
+    if (result == CACHE_OK || result == CACHE_NOT_FOUND)
+        count_hit(cache, result == CACHE_OK);
     if (result == CACHE_OK)
-        operation.shard.head->counts.hits++;
-    else
-        operation.shard.head->counts.misses++;
-    shard_unlock(&operation.shard);
+        *ret_type = (enum cache_type)about_type(found.about);
+    return result;
+}
+
+/* What there is of a key; to look at it is neither a hit nor a use. */
+static enum cache_result look_at(struct cache *cache, struct slice key, struct operation *operation,
+                                 struct shard_found *found)
+{
+    if (key.size > CACHE_KEY_MAX)
+        return CACHE_NOT_FOUND;
+    *operation = aim(cache, key, space_limit(cache));
+    enum shard_sight sight = shard_peek(operation->shard, &operation->item, found, NULL);
+    if (sight == SHARD_FOUND)
+        return CACHE_OK;
+    if (sight == SHARD_ABSENT)
+        return CACHE_NOT_FOUND;
+    if (!begin(cache, key, operation))
+        return CACHE_BUSY;
+    *found = shard_find(operation->shard, &operation->item);
+    shard_unlock(operation->shard);
+    return found->number != CACHE_NONE ? CACHE_OK : CACHE_NOT_FOUND;
+}
+
+enum cache_result cache_ttl(struct cache *cache, struct slice key, int64_t *ret_ttl_ns)
+{
+    struct operation operation;
+    struct shard_found found;
+    enum cache_result result = look_at(cache, key, &operation, &found);
+    if (result == CACHE_OK)
+        *ret_ttl_ns = time_between(operation.item.now_ns, found.expires_ns);
+    return result;
+}
+
+enum cache_result cache_value_bytes(struct cache *cache, struct slice key, size_t *ret_bytes)
+{
+    struct operation operation;
+    struct shard_found found;
+    enum cache_result result = look_at(cache, key, &operation, &found);
+    if (result == CACHE_OK)
+        *ret_bytes = found.value_bytes;
     return result;
 }
 
@@ -228,49 +182,56 @@ enum cache_result cache_has(struct cache *cache, struct slice key)
     return cache_ttl(cache, key, &ttl_ns);
 }
 
-static enum cache_result put(struct operation *operation, enum cache_mode mode, struct slice key,
-                             enum cache_type type, struct slice value, int64_t ttl_ns)
-{
-    uint32_t number = find(operation, key);
-    if (mode == CACHE_ADD && number != CACHE_NONE)
-        return CACHE_EXISTS;
-    if (mode == CACHE_REPLACE && number == CACHE_NONE)
-        return CACHE_NOT_FOUND;
-    if (number != CACHE_NONE)
-        shard_remove(&operation->shard, number);
-    shard_add(&operation->shard, operation->hash, key, type, value, expiry_after(operation->now_ns, ttl_ns),
-              operation->now_ns);
-    return CACHE_OK;
-}
-
 enum cache_result cache_put(struct cache *cache, enum cache_mode mode, struct slice key, enum cache_type type,
                             struct slice value, int64_t ttl_ns)
 {
     struct operation operation;
+    enum cache_result result = CACHE_OK;
     if (key.size > CACHE_KEY_MAX)
         return CACHE_KEY_TOO_LONG;
+    if (!shard_could_hold(&cache->process->shards[0], key.size, value.size))
+        return CACHE_TOO_LARGE;
     if (!begin(cache, key, &operation))
-        return CACHE_NO_MEMORY;
-    enum cache_result result = CACHE_TOO_LARGE;
-    if (shard_could_hold(&operation.shard, key.size, value.size))
-        result = put(&operation, mode, key, type, value, ttl_ns);
-    shard_unlock(&operation.shard);
+        return CACHE_BUSY;
+    struct shard *shard = operation.shard;
+    operation.item.type = type;
+    operation.item.value = value;
+    operation.item.expires_ns = later(operation.item.now_ns, ttl_ns);
+    const struct shard_found found = shard_find(shard, &operation.item);
+    if (mode == CACHE_ADD && found.number != CACHE_NONE)
+        result = CACHE_EXISTS;
+    else if (mode == CACHE_REPLACE && found.number == CACHE_NONE)
+        result = CACHE_NOT_FOUND;
+    else
+        result = put(shard, &operation.item, found.number);
+    shard_unlock(shard);
     return result;
 }
 
-static enum cache_result add_to(struct operation *operation, uint32_t number, double by, double *ret_number)
+static enum cache_result add_to(const struct operation *operation, const struct shard_found *found, double by,
+                                double *ret_number)
 {
-    struct shard *shard = &operation->shard;
-    const struct cache_entry *entry = shard_entry(shard, number);
-    double value;
-    if (entry->type != CACHE_NUMBER || entry->value_bytes != sizeof value)
+    struct shard *shard = operation->shard;
+    if (about_type(found->about) != CACHE_NUMBER || found->value_bytes != sizeof(double))
         return CACHE_NOT_A_NUMBER;
-    shard_read(shard, number, entry->key_bytes, (char *)&value, sizeof value);
-    value += by;
-    shard_overwrite(shard, number, entry->key_bytes, (const char *)&value, sizeof value);
-    shard_touch(shard, number);
+    double value = shard_number(shard, found) + by;
+    shard_put_number(shard, found, value);
+    shard_use(shard, found->number, operation->item.use_ns);
     *ret_number = value;
     return CACHE_OK;
+}
+
+static enum cache_result begin_number(const struct operation *operation, double value, int64_t ttl_ns,
+                                      double *ret_number)
+{
+    struct shard_item item = operation->item;
+    if (!shard_could_hold(operation->shard, item.key.size, sizeof value))
+        return CACHE_TOO_LARGE;
+    item.type = CACHE_NUMBER;
+    item.value = (struct slice){ .data = (const char *)&value, .size = sizeof value };
+    item.expires_ns = later(item.now_ns, ttl_ns);
+    *ret_number = value;
+    return put(operation->shard, &item, CACHE_NONE);
 }
 
 enum cache_result cache_increment(struct cache *cache, struct slice key, double by, const double *init,
@@ -281,184 +242,176 @@ enum cache_result cache_increment(struct cache *cache, struct slice key, double 
     if (key.size > CACHE_KEY_MAX)
         return CACHE_KEY_TOO_LONG;
     if (!begin(cache, key, &operation))
-        return CACHE_NO_MEMORY;
-    uint32_t number = find(&operation, key);
-    if (number != CACHE_NONE) {
-        result = add_to(&operation, number, by, ret_number);
-    } else if (init && !shard_could_hold(&operation.shard, key.size, sizeof(double))) {
-        result = CACHE_TOO_LARGE;
-    } else if (init) {
-        const double value = *init + by;
-        shard_add(&operation.shard, operation.hash, key, CACHE_NUMBER,
-                  (struct slice){ .data = (const char *)&value, .size = sizeof value },
-                  expiry_after(operation.now_ns, ttl_ns), operation.now_ns);
-        *ret_number = value;
-        result = CACHE_OK;
-    }
-    shard_unlock(&operation.shard);
+        return CACHE_BUSY;
+    const struct shard_found found = shard_find(operation.shard, &operation.item);
+    if (found.number != CACHE_NONE)
+        result = add_to(&operation, &found, by, ret_number);
+    else if (init)
+        result = begin_number(&operation, *init + by, ttl_ns, ret_number);
+    shard_unlock(operation.shard);
     return result;
 }
 
 enum cache_result cache_delete(struct cache *cache, struct slice key)
 {
     struct operation operation;
-    if (key.size > CACHE_KEY_MAX || !begin(cache, key, &operation))
+    if (key.size > CACHE_KEY_MAX)
         return CACHE_NOT_FOUND;
-    uint32_t number = find(&operation, key);
-    if (number != CACHE_NONE)
-        shard_remove(&operation.shard, number);
-    shard_unlock(&operation.shard);
-    return number != CACHE_NONE ? CACHE_OK : CACHE_NOT_FOUND;
-}
-
-enum cache_result cache_ttl(struct cache *cache, struct slice key, int64_t *ret_ttl_ns)
-{
-    struct operation operation;
-    if (key.size > CACHE_KEY_MAX || !begin(cache, key, &operation))
-        return CACHE_NOT_FOUND;
-    uint32_t number = find(&operation, key);
-    if (number != CACHE_NONE)
-        *ret_ttl_ns = shard_entry(&operation.shard, number)->expires_ns - operation.now_ns;
-    shard_unlock(&operation.shard);
-    return number != CACHE_NONE ? CACHE_OK : CACHE_NOT_FOUND;
+    if (!begin(cache, key, &operation))
+        return CACHE_BUSY;
+    const struct shard_found found = shard_find(operation.shard, &operation.item);
+    if (found.number != CACHE_NONE)
+        shard_remove(operation.shard, found.number);
+    shard_unlock(operation.shard);
+    return found.number != CACHE_NONE ? CACHE_OK : CACHE_NOT_FOUND;
 }
 
 enum cache_result cache_expire(struct cache *cache, struct slice key, int64_t ttl_ns)
 {
     struct operation operation;
-    if (key.size > CACHE_KEY_MAX || !begin(cache, key, &operation))
+    if (key.size > CACHE_KEY_MAX)
         return CACHE_NOT_FOUND;
-    uint32_t number = find(&operation, key);
-    if (number != CACHE_NONE)
-        shard_set_expiry(&operation.shard, number, expiry_after(operation.now_ns, ttl_ns));
-    shard_unlock(&operation.shard);
-    return number != CACHE_NONE ? CACHE_OK : CACHE_NOT_FOUND;
+    if (!begin(cache, key, &operation))
+        return CACHE_BUSY;
+    const struct shard_found found = shard_find(operation.shard, &operation.item);
+    if (found.number != CACHE_NONE)
+        shard_set_expiry(operation.shard, found.number, later(operation.item.now_ns, ttl_ns));
+    shard_unlock(operation.shard);
+    return found.number != CACHE_NONE ? CACHE_OK : CACHE_NOT_FOUND;
 }
 
-/* Whole shards */
+/* All shards */
 
-/* Copies the key of an entry to `to` (CACHE_KEY_MAX bytes); false where it does not begin with the prefix. */
-static bool key_with_prefix(struct shard *shard, uint32_t number, struct slice prefix, char *to,
-                            uint16_t *ret_bytes)
+/* What a walk over all entries looks for. */
+struct walk {
+    uint32_t slot;
+    struct slice prefix;
+    int64_t now_ns;
+    size_t most;
+    struct buffer *keys;
+    bool fits;
+};
+
+/* Copies the key to `to` (CACHE_KEY_MAX bytes); false where the entry is not looked for. */
+static bool is_looked_for(struct shard *shard, const struct shard_found *found, const struct walk *walk,
+                          char *to)
 {
-    const struct cache_entry *entry = shard_entry(shard, number);
-    uint16_t bytes = entry->key_bytes;
-    if (bytes > CACHE_KEY_MAX || bytes < prefix.size)
+    uint32_t bytes = about_key_bytes(found->about);
+    if (about_slot(found->about) != walk->slot || bytes < walk->prefix.size)
         return false;
-    shard_read(shard, number, 0, to, bytes);
-    *ret_bytes = bytes;
-    return prefix.size == 0 || memcmp(to, prefix.data, prefix.size) == 0;
+    shard_read_key(shard, found, to);
+    return walk->prefix.size == 0 || memcmp(to, walk->prefix.data, walk->prefix.size) == 0;
 }
 
-static void clear_prefix(struct shard *shard, struct slice prefix)
+static bool clear_one(struct shard *shard, const struct shard_found *found, void *context)
 {
     char key[CACHE_KEY_MAX];
-    uint16_t bytes;
-    uint32_t left = shard->head->entries;
-    uint32_t number = shard->head->newest;
-    while (number != CACHE_NONE && left-- > 0 && !shard->broken) {
-        uint32_t older = shard_entry(shard, number)->older;
-        if (key_with_prefix(shard, number, prefix, key, &bytes))
-            shard_remove(shard, number);
-        number = older;
-    }
+    if (is_looked_for(shard, found, context, key))
+        shard_remove(shard, found->number);
+    return true;
+}
+
+static bool list_one(struct shard *shard, const struct shard_found *found, void *context)
+{
+    struct walk *walk = context;
+    char key[CACHE_KEY_MAX];
+    if (found->expires_ns <= walk->now_ns || !is_looked_for(shard, found, walk, key))
+        return true;
+    const uint16_t bytes = (uint16_t)about_key_bytes(found->about);
+    walk->fits = buffer_reserve(walk->keys, sizeof bytes + bytes) &&
+                 buffer_append(walk->keys, &bytes, sizeof bytes) && buffer_append(walk->keys, key, bytes);
+    walk->most--;
+    return walk->fits && walk->most > 0;
 }
 
 void cache_clear(struct cache *cache, struct slice prefix)
 {
+    struct walk walk = { .slot = cache->slot, .prefix = prefix };
     for (uint32_t i = 0; i < cache->geometry.shards; i++) {
-        struct shard shard;
-        shard_open(&shard, cache->header, &cache->geometry, i);
-        if (!shard_lock(&shard))
+        struct shard *shard = &cache->process->shards[i];
+        if (!shard_lock(shard))
             continue;
         if (prefix.size == 0)
-            shard_clear(&shard);
+            shard_clear_slot(shard, cache->slot);
         else
-            clear_prefix(&shard, prefix);
-        shard_unlock(&shard);
+            shard_visit(shard, clear_one, &walk);
+        shard_unlock(shard);
     }
-}
-
-static bool shard_keys(struct shard *shard, struct slice prefix, int64_t now_ns, size_t *most,
-                       struct buffer *keys)
-{
-    char key[CACHE_KEY_MAX];
-    uint16_t bytes;
-    uint32_t left = shard->head->entries;
-    for (uint32_t number = shard->head->newest; number != CACHE_NONE && left-- > 0 && *most > 0;
-         number = shard_entry(shard, number)->older) {
-        if (shard->broken)
-            return true;
-        if (shard_entry(shard, number)->expires_ns <= now_ns ||
-            !key_with_prefix(shard, number, prefix, key, &bytes))
-            continue;
-        if (!buffer_append(keys, &bytes, sizeof bytes) || !buffer_append(keys, key, bytes))
-            return false;
-        --*most;
-    }
-    return true;
 }
 
 enum cache_result cache_keys(struct cache *cache, struct slice prefix, size_t most, struct buffer *keys)
 {
-    int64_t now_ns = cache_now_ns(cache);
-    for (uint32_t i = 0; i < cache->geometry.shards && most > 0; i++) {
-        struct shard shard;
-        shard_open(&shard, cache->header, &cache->geometry, i);
-        if (!shard_lock(&shard))
+    struct walk walk = { .slot = cache->slot,
+                         .prefix = prefix,
+                         .now_ns = cache_time_ns(cache, clock_now_ns()),
+                         .most = most,
+                         .keys = keys,
+                         .fits = true };
+    for (uint32_t i = 0; i < cache->geometry.shards && walk.fits && walk.most > 0; i++) {
+        struct shard *shard = &cache->process->shards[i];
+        if (!shard_lock(shard))
             continue;
-        bool fits = shard_keys(&shard, prefix, now_ns, &most, keys);
-        shard_unlock(&shard);
-        if (!fits)
-            return CACHE_NO_MEMORY;
+        shard_visit(shard, list_one, &walk);
+        shard_unlock(shard);
     }
-    return CACHE_OK;
+    return walk.fits ? CACHE_OK : CACHE_NO_MEMORY;
+}
+
+static void add_shard(const struct cache *cache, const struct shard *shard, struct cache_stats *stats)
+{
+    const struct shard_head *head = shard->head;
+    const struct shard_slot *slot = &shard->slots[cache->slot];
+    bool whole = cache->slot == 0;
+    uint32_t entries = cell_get(whole ? &head->entries : &slot->entries);
+    uint32_t units = cell_get(whole ? &head->units : &slot->units);
+    stats->entries += entries < shard->entries_max ? entries : shard->entries_max;
+    stats->bytes += (uint64_t)(units < shard->units_max ? units : shard->units_max) * CACHE_UNIT_BYTES;
+    stats->evictions += wide_get(&head->evictions);
+    stats->expired += wide_get(&head->expired);
+    stats->resets += wide_get(&head->resets);
 }
 
 void cache_read_stats(struct cache *cache, struct cache_stats *stats)
 {
     const struct cache_geometry *geometry = &cache->geometry;
+    uint32_t limit = space_limit(cache);
     *stats = (struct cache_stats){
-        .capacity_bytes = (uint64_t)geometry->shards * geometry->blocks * CACHE_BLOCK_BYTES,
-        .capacity_entries = (uint64_t)geometry->shards * geometry->entries,
+        .capacity_bytes = (uint64_t)geometry->shards * geometry->units * CACHE_UNIT_BYTES,
+        .capacity_entries = limit > 0 && limit < geometry->entries ? limit : geometry->entries,
     };
-    for (uint32_t i = 0; i < geometry->shards; i++) {
-        struct shard shard;
-        shard_open(&shard, cache->header, geometry, i);
-        if (!shard_lock(&shard))
-            continue;
-        const struct shard_head *head = shard.head;
-        stats->entries += head->entries;
-        stats->bytes += (uint64_t)head->used * CACHE_BLOCK_BYTES;
-        stats->hits += head->counts.hits;
-        stats->misses += head->counts.misses;
-        stats->evictions += head->counts.evictions;
-        stats->expired += head->counts.expired;
-        stats->resets += head->counts.resets;
-        shard_unlock(&shard);
+    for (uint32_t i = 0; i < geometry->shards; i++)
+        add_shard(cache, &cache->process->shards[i], stats);
+    for (uint32_t i = 0; i < CACHE_STRIPES; i++) {
+        stats->hits += wide_get(&cache->header->stripes[i].hits);
+        stats->misses += wide_get(&cache->header->stripes[i].misses);
     }
+}
+
+size_t cache_room(const struct cache *cache)
+{
+    return shard_room(cache->geometry.units);
 }
 
 int64_t cache_default_ttl_ns(const struct cache *cache)
 {
-    return cache->header->ttl_ns;
+    return cache->process->ttl_ns;
 }
 
 void cache_move_clock(struct cache *cache, int64_t by_ns)
 {
-    (void)atomic_fetch_add(&cache->header->clock_moved_ns, by_ns);
+    (void)atomic_fetch_add(&cache->header->clock_moved_ns, (uint64_t)by_ns);
 }
 
 bool cache_check(struct cache *cache, struct error *error)
 {
     bool sound = true;
     for (uint32_t i = 0; i < cache->geometry.shards && sound; i++) {
-        struct shard shard;
-        shard_open(&shard, cache->header, &cache->geometry, i);
-        if (!shard_lock(&shard))
-            return error_set(error, ERROR_FAILED, "the cache is damaged: a lock cannot be used");
-        sound = shard_check(&shard, error);
-        shard_unlock(&shard);
+        struct shard *shard = &cache->process->shards[i];
+        if (!shard_lock(shard))
+            return error_set(error, ERROR_FAILED, "the cache is damaged: a lock is not opened");
+        sound = shard_check(shard, error);
+        shard->broken = !sound;
+        shard_unlock(shard);
     }
     return sound;
 }

@@ -1,523 +1,541 @@
 /* One shard of the cache; see cache_shard.h. */
 #include "common/cache_shard.h"
 
+#include "common/cache_blocks.h"
+#include "common/cache_expiry.h"
+#include "common/cache_recency.h"
+#include "common/clock.h"
+
 #include <assert.h>
-#include <errno.h>
 #include <string.h>
 
-static_assert(sizeof(struct cache_block) == CACHE_BLOCK_BYTES, "blocks are all of one size");
-static_assert(sizeof(struct cache_entry) == CACHE_BLOCK_BYTES, "an entry begins with one block");
+enum {
+    HEAD_BYTES = 128, /* keeps what follows aligned, and the heads of two shards out of one line */
+    PEEK_STEPS = 64,  /* without the lock a bucket may be knotted; a real one is never as long */
+};
 
-enum { HEAD_BYTES = 256 /* keeps what follows aligned, and two shards' locks out of one cache line */ };
-
+static_assert(sizeof(union cache_unit) == CACHE_UNIT_BYTES, "units are all of one size");
 static_assert(sizeof(struct shard_head) <= HEAD_BYTES, "the head has its place");
+static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2, "atomics work between processes");
+
+/* Longer than any operation takes, also on a machine that has too much to do; then the owner was stopped. */
+#define WAIT_NS CLOCK_NS_PER_SECOND
+/* Once it was waited for in vain. */
+#define WAIT_AGAIN_NS CLOCK_NS_PER_MS
 
 /* Place */
 
-static size_t table_bytes(uint32_t count)
+static size_t rounded(size_t bytes)
 {
-    size_t bytes = (size_t)count * sizeof(uint32_t);
-    return (bytes + CACHE_BLOCK_BYTES - 1) / CACHE_BLOCK_BYTES * CACHE_BLOCK_BYTES;
+    return (bytes + CACHE_UNIT_BYTES - 1) / CACHE_UNIT_BYTES * CACHE_UNIT_BYTES;
 }
 
-size_t shard_bytes(const struct cache_geometry *geometry)
+size_t shard_bytes(uint32_t entries, uint32_t buckets, uint32_t units)
 {
-    return HEAD_BYTES + table_bytes(geometry->buckets) + table_bytes(geometry->entries) +
-           (size_t)geometry->blocks * CACHE_BLOCK_BYTES;
+    return HEAD_BYTES + rounded(CACHE_SLOTS * sizeof(struct shard_slot)) + rounded(buckets * sizeof(cell)) +
+           rounded(entries * sizeof(cell)) + rounded(units * sizeof(wide)) +
+           (size_t)units * sizeof(union cache_unit);
+}
+
+static void *take_place(char **place, size_t bytes)
+{
+    char *at = *place;
+    *place += rounded(bytes);
+    return at;
 }
 
 void shard_open(struct shard *shard, struct cache_header *header, const struct cache_geometry *geometry,
-                uint32_t index)
+                uint32_t index, struct cache_locker *locker)
 {
-    enum { HEADER_BYTES = 256 };
-    static_assert(sizeof(struct cache_header) <= HEADER_BYTES, "the header has its place");
-    char *place = (char *)header + HEADER_BYTES + (size_t)index * shard_bytes(geometry);
-    shard->head = (struct shard_head *)(void *)place;
-    place += HEAD_BYTES;
-    shard->buckets = (uint32_t *)(void *)place;
-    place += table_bytes(geometry->buckets);
-    shard->heap = (uint32_t *)(void *)place;
-    place += table_bytes(geometry->entries);
-    shard->blocks = (struct cache_block *)(void *)place;
-    shard->geometry = *geometry;
-    shard->broken = false;
-}
-
-static struct cache_block *block_at(struct shard *shard, uint32_t number)
-{
-    if (number - 1 < shard->geometry.blocks)
-        return &shard->blocks[number - 1];
-    shard->broken = true;
-    return &shard->nowhere;
-}
-
-struct cache_entry *shard_entry(struct shard *shard, uint32_t number)
-{
-    return (struct cache_entry *)(void *)block_at(shard, number);
+    uint32_t slots = (geometry->entries + geometry->shards - 1) / geometry->shards;
+    char *place = (char *)header + rounded(sizeof *header) +
+                  index * shard_bytes(slots, geometry->buckets, geometry->units);
+    *shard = (struct shard){ .entries_max = geometry->entries / geometry->shards +
+                                            (index < geometry->entries % geometry->shards),
+                             .units_max = geometry->units,
+                             .bucket_mask = geometry->buckets - 1,
+                             .locker = locker,
+                             .spaces = &header->spaces };
+    shard->head = take_place(&place, HEAD_BYTES);
+    shard->slots = take_place(&place, CACHE_SLOTS * sizeof(struct shard_slot));
+    shard->buckets = take_place(&place, geometry->buckets * sizeof(cell));
+    shard->expiries = take_place(&place, slots * sizeof(cell));
+    shard->uses = take_place(&place, geometry->units * sizeof(wide));
+    shard->units = take_place(&place, geometry->units * sizeof(union cache_unit));
 }
 
 /* Locking */
 
-static void begin_change(struct shard *shard)
+void shard_begin_change(struct shard *shard)
 {
-    atomic_store_explicit(&shard->head->changing, 1, memory_order_relaxed);
-    atomic_signal_fence(memory_order_seq_cst);
+    cell_set(&shard->head->sequence, cell_get(&shard->head->sequence) | 1);
+    atomic_thread_fence(memory_order_release);
 }
 
-/* A process dies between two instructions, not between two caches: the order of stores in the program is what
- * the next owner sees. */
-static void end_change(struct shard *shard)
+void shard_end_change(struct shard *shard)
 {
-    atomic_signal_fence(memory_order_seq_cst);
-    atomic_store_explicit(&shard->head->changing, 0, memory_order_release);
-}
-
-bool shard_init(struct shard *shard)
-{
-    pthread_mutexattr_t attributes;
-    if (pthread_mutexattr_init(&attributes) != 0)
-        return false;
-    bool made = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) == 0 &&
-                pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0 &&
-                pthread_mutex_init(&shard->head->lock, &attributes) == 0;
-    (void)pthread_mutexattr_destroy(&attributes);
-    shard->head->fresh = 1;
-    return made;
-}
-
-void shard_clear(struct shard *shard)
-{
-    struct shard_head *head = shard->head;
-    begin_change(shard);
-    memset(shard->buckets, 0, (size_t)shard->geometry.buckets * sizeof *shard->buckets);
-    head->fresh = 1;
-    head->free_first = head->newest = head->oldest = CACHE_NONE;
-    head->used = head->entries = 0;
-    end_change(shard);
+    uint32_t sequence = cell_get(&shard->head->sequence) | 1;
+    atomic_store_explicit(&shard->head->sequence, sequence + 1, memory_order_release);
 }
 
 static void reset(struct shard *shard)
 {
-    shard_clear(shard);
-    shard->head->counts.resets++;
+    struct shard_head *head = shard->head;
+    shard_begin_change(shard);
+    for (uint32_t i = 0; i <= shard->bucket_mask; i++)
+        cell_set(&shard->buckets[i], CACHE_NONE);
+    for (uint32_t i = 0; i < CACHE_SLOTS; i++) {
+        cell_set(&shard->slots[i].entries, 0);
+        cell_set(&shard->slots[i].units, 0);
+        cell_set(&shard->slots[i].oldest, CACHE_NONE);
+    }
+    cell_set(&head->entries, 0);
+    cell_set(&head->units, 0);
+    cell_set(&head->fresh, 0);
+    cell_set(&head->free_first, CACHE_NONE);
+    shard_end_change(shard);
     shard->broken = false;
+}
+
+static void count(wide *counter)
+{
+    wide_set(counter, wide_get(counter) + 1);
+}
+
+/* An operation may look at everything there is, and put it in order, once; not more. */
+static uint64_t steps_of_an_operation(const struct shard *shard)
+{
+    return 4096 + UINT64_C(256) * shard->entries_max + UINT64_C(4) * shard->units_max;
 }
 
 bool shard_lock(struct shard *shard)
 {
-    int status = pthread_mutex_lock(&shard->head->lock);
-    if (status == EOWNERDEAD && pthread_mutex_consistent(&shard->head->lock) != 0)
+    struct shard_head *head = shard->head;
+    struct cache_lock_sight seen = { .word = atomic_load_explicit(&head->lock.word, memory_order_relaxed),
+                                     .sequence = cell_get(&head->sequence) };
+    bool again = seen.word != 0 && seen.word == shard->sight.word && seen.sequence == shard->sight.sequence;
+    if (!cache_lock_take(shard->locker, &head->lock, again ? WAIT_AGAIN_NS : WAIT_NS)) {
+        shard->sight.word = atomic_load_explicit(&head->lock.word, memory_order_relaxed);
+        shard->sight.sequence = cell_get(&head->sequence);
         return false;
-    if (status != 0 && status != EOWNERDEAD)
-        return false;
-    if (atomic_load_explicit(&shard->head->changing, memory_order_relaxed))
+    }
+    shard->sight.word = 0;
+    shard->broken = false;
+    shard->steps = steps_of_an_operation(shard);
+    if (cell_get(&head->sequence) & 1) {
         reset(shard);
+        count(&head->resets);
+    }
     return true;
 }
 
 void shard_unlock(struct shard *shard)
 {
-    if (shard->broken)
+    if (shard->broken) {
         reset(shard);
-    (void)pthread_mutex_unlock(&shard->head->lock);
+        count(&shard->head->resets);
+    }
+    cache_lock_leave(shard->locker, &shard->head->lock);
 }
 
-/* Chains of blocks */
+/* Finding */
 
-static uint32_t blocks_for(size_t bytes)
+/* Key and value begin with a word each: of their last words up to 7 bytes may be idle. */
+size_t shard_room(uint32_t units)
 {
-    const size_t first = sizeof(((struct cache_entry *)NULL)->data);
-    const size_t further = sizeof(((struct cache_block *)NULL)->data);
-    if (bytes <= first)
-        return 1;
-    return 1 + (uint32_t)((bytes - first + further - 1) / further);
+    size_t words = CACHE_ENTRY_WORDS + (size_t)(units - 1) * CACHE_BLOCK_WORDS;
+    return (words - 2) * sizeof(uint64_t) + 2;
 }
 
 bool shard_could_hold(const struct shard *shard, size_t key_bytes, size_t value_bytes)
 {
-    size_t most = (size_t)shard->geometry.blocks * sizeof(struct cache_block);
-    return value_bytes < most && key_bytes < most &&
-           blocks_for(key_bytes + value_bytes) <= shard->geometry.blocks;
+    size_t room = shard_room(shard->units_max);
+    return key_bytes <= CACHE_KEY_MAX && key_bytes <= room && value_bytes <= room - key_bytes;
 }
 
-static uint32_t take_block(struct shard *shard)
+static cell *bucket_of(struct shard *shard, uint32_t hash)
 {
-    struct shard_head *head = shard->head;
-    uint32_t number = head->free_first;
-    if (number != CACHE_NONE)
-        head->free_first = block_at(shard, number)->next;
-    else
-        number = head->fresh++;
-    head->used++;
-    return number;
+    return &shard->buckets[hash & shard->bucket_mask];
 }
 
-static uint32_t take_chain(struct shard *shard, uint32_t count)
+static struct shard_found describe(struct shard *shard, uint32_t number)
 {
-    uint32_t next = CACHE_NONE;
-    while (count-- > 0 && !shard->broken) {
-        uint32_t number = take_block(shard);
-        block_at(shard, number)->next = next;
-        next = number;
-    }
-    return next;
-}
-
-static void free_chain(struct shard *shard, uint32_t first)
-{
-    struct shard_head *head = shard->head;
-    uint32_t last = first;
-    uint32_t count = 1;
-    while (block_at(shard, last)->next != CACHE_NONE && count <= head->used && !shard->broken) {
-        last = block_at(shard, last)->next;
-        count++;
-    }
-    if (count > head->used) {
+    const struct cache_entry *entry = unit_entry(shard, number);
+    struct shard_found found = { .number = number,
+                                 .about = cell_get(&entry->about),
+                                 .value_bytes = cell_get(&entry->value_bytes),
+                                 .expires_ns = (int64_t)wide_get(&entry->expires_ns) };
+    if (!shard_could_hold(shard, about_key_bytes(found.about), found.value_bytes))
         shard->broken = true;
-        return;
-    }
-    block_at(shard, last)->next = head->free_first;
-    head->free_first = first;
-    head->used -= count;
+    return found;
 }
 
-/* Calls `copy` for each piece of the run; the first block of an entry holds less than the others. */
-static void each_piece(struct shard *shard, uint32_t number, size_t offset, size_t size, char *memory,
-                       bool write)
+/* Leaves the cursor at the value where the entry is the one. */
+static bool is_wanted(struct shard *shard, uint32_t number, const struct shard_item *wanted,
+                      struct cache_cursor *cursor)
 {
-    char *data = shard_entry(shard, number)->data;
-    size_t room = sizeof(((struct cache_entry *)NULL)->data);
-    uint32_t next = shard_entry(shard, number)->next;
-    while (size > 0 && !shard->broken) {
-        if (offset < room) {
-            size_t piece = room - offset < size ? room - offset : size;
-            if (write)
-                memcpy(data + offset, memory, piece);
-            else
-                memcpy(memory, data + offset, piece);
-            memory += piece;
-            size -= piece;
-            offset = 0;
-        } else {
-            offset -= room;
-        }
-        if (size > 0) {
-            struct cache_block *block = block_at(shard, next);
-            data = block->data;
-            room = sizeof block->data;
-            next = block->next;
-        }
-    }
-}
-
-void shard_read(struct shard *shard, uint32_t number, size_t offset, char *to, size_t size)
-{
-    each_piece(shard, number, offset, size, to, false);
-}
-
-void shard_write(struct shard *shard, uint32_t number, size_t offset, const char *from, size_t size)
-{
-    /* Only read from, as `write` says. */
-    each_piece(shard, number, offset, size, (char *)(uintptr_t)from, true);
-}
-
-void shard_overwrite(struct shard *shard, uint32_t number, size_t offset, const char *from, size_t size)
-{
-    begin_change(shard);
-    shard_write(shard, number, offset, from, size);
-    end_change(shard);
-}
-
-/* Order of use */
-
-static void unlink_use(struct shard *shard, const struct cache_entry *entry)
-{
-    struct shard_head *head = shard->head;
-    if (entry->newer != CACHE_NONE)
-        shard_entry(shard, entry->newer)->older = entry->older;
-    else
-        head->newest = entry->older;
-    if (entry->older != CACHE_NONE)
-        shard_entry(shard, entry->older)->newer = entry->newer;
-    else
-        head->oldest = entry->newer;
-}
-
-static void link_newest(struct shard *shard, uint32_t number)
-{
-    struct shard_head *head = shard->head;
-    struct cache_entry *entry = shard_entry(shard, number);
-    entry->newer = CACHE_NONE;
-    entry->older = head->newest;
-    if (head->newest != CACHE_NONE)
-        shard_entry(shard, head->newest)->newer = number;
-    else
-        head->oldest = number;
-    head->newest = number;
-}
-
-void shard_touch(struct shard *shard, uint32_t number)
-{
-    if (shard->head->newest == number)
-        return;
-    begin_change(shard);
-    unlink_use(shard, shard_entry(shard, number));
-    link_newest(shard, number);
-    end_change(shard);
-}
-
-/* Expiries: a binary heap; each entry knows its place in it. */
-
-static void heap_put(struct shard *shard, uint32_t place, uint32_t number)
-{
-    shard->heap[place] = number;
-    shard_entry(shard, number)->heap_place = place;
-}
-
-static int64_t heap_expiry(struct shard *shard, uint32_t place)
-{
-    return shard_entry(shard, shard->heap[place])->expires_ns;
-}
-
-static void heap_rise(struct shard *shard, uint32_t place)
-{
-    uint32_t number = shard->heap[place];
-    int64_t expires_ns = shard_entry(shard, number)->expires_ns;
-    while (place > 0 && heap_expiry(shard, (place - 1) / 2) > expires_ns) {
-        heap_put(shard, place, shard->heap[(place - 1) / 2]);
-        place = (place - 1) / 2;
-    }
-    heap_put(shard, place, number);
-}
-
-static void heap_sink(struct shard *shard, uint32_t place)
-{
-    uint32_t count = shard->head->entries;
-    uint32_t number = shard->heap[place];
-    int64_t expires_ns = shard_entry(shard, number)->expires_ns;
-    for (;;) {
-        uint32_t child = 2 * place + 1;
-        if (child + 1 < count && heap_expiry(shard, child + 1) < heap_expiry(shard, child))
-            child++;
-        if (child >= count || heap_expiry(shard, child) >= expires_ns)
-            break;
-        heap_put(shard, place, shard->heap[child]);
-        place = child;
-    }
-    heap_put(shard, place, number);
-}
-
-static void heap_remove(struct shard *shard, uint32_t place)
-{
-    uint32_t last = --shard->head->entries;
-    if (place > last) {
-        shard->broken = true;
-        return;
-    }
-    if (place == last)
-        return;
-    heap_put(shard, place, shard->heap[last]);
-    heap_rise(shard, place);
-    heap_sink(shard, place);
-}
-
-void shard_set_expiry(struct shard *shard, uint32_t number, int64_t expires_ns)
-{
-    struct cache_entry *entry = shard_entry(shard, number);
-    if (entry->heap_place >= shard->head->entries) {
-        shard->broken = true;
-        return;
-    }
-    begin_change(shard);
-    entry->expires_ns = expires_ns;
-    heap_rise(shard, entry->heap_place);
-    heap_sink(shard, entry->heap_place);
-    end_change(shard);
-}
-
-/* Entries */
-
-static uint32_t *bucket_of(struct shard *shard, uint32_t hash)
-{
-    return &shard->buckets[hash & (shard->geometry.buckets - 1)];
-}
-
-static bool has_key(struct shard *shard, uint32_t number, struct slice key)
-{
-    const struct cache_entry *entry = shard_entry(shard, number);
-    char copy[CACHE_KEY_MAX];
-    if (entry->key_bytes != key.size)
+    struct cache_entry *entry = unit_entry(shard, number);
+    uint32_t about = cell_get(&entry->about);
+    if (cell_get(&entry->hash) != wanted->hash || about_key_bytes(about) != wanted->key.size ||
+        about_slot(about) != wanted->slot)
         return false;
-    if (key.size <= sizeof entry->data)
-        return memcmp(entry->data, key.data, key.size) == 0;
-    shard_read(shard, number, 0, copy, key.size);
-    return memcmp(copy, key.data, key.size) == 0;
+    *cursor = cursor_open(shard, entry);
+    return cursor_equals(cursor, wanted->key);
 }
 
-static uint32_t lookup(struct shard *shard, uint32_t hash, struct slice key)
+static uint32_t look_up(struct shard *shard, const struct shard_item *wanted, struct cache_cursor *cursor)
 {
-    uint32_t number = *bucket_of(shard, hash);
-    for (uint32_t steps = 0; number != CACHE_NONE && !shard->broken; steps++) {
-        const struct cache_entry *entry = shard_entry(shard, number);
-        if (entry->hash == hash && has_key(shard, number, key))
+    uint32_t number = cell_get(bucket_of(shard, wanted->hash));
+    while (number != CACHE_NONE && shard_goes_on(shard)) {
+        if (is_wanted(shard, number, wanted, cursor))
             return shard->broken ? CACHE_NONE : number;
-        number = entry->bucket_next;
-        if (steps > shard->head->entries)
-            shard->broken = true;
+        number = cell_get(&unit_entry(shard, number)->bucket_next);
     }
     return CACHE_NONE;
+}
+
+struct shard_found shard_find(struct shard *shard, const struct shard_item *wanted)
+{
+    struct cache_cursor cursor;
+    const struct shard_found nothing = { .number = CACHE_NONE };
+    uint32_t number = look_up(shard, wanted, &cursor);
+    if (number == CACHE_NONE)
+        return nothing;
+    struct shard_found found = describe(shard, number);
+    if (shard->broken)
+        return nothing;
+    if (found.expires_ns > wanted->now_ns)
+        return found;
+    count(&shard->head->expired);
+    shard_remove(shard, number);
+    return nothing;
+}
+
+void shard_read_key(struct shard *shard, const struct shard_found *found, char *to)
+{
+    struct cache_cursor cursor = cursor_open(shard, unit_entry(shard, found->number));
+    cursor_read(&cursor, to, about_key_bytes(found->about));
+}
+
+bool shard_read(struct shard *shard, const struct shard_found *found, struct buffer *value)
+{
+    struct cache_cursor cursor = cursor_open(shard, unit_entry(shard, found->number));
+    if (!buffer_reserve(value, found->value_bytes))
+        return false;
+    if (found->value_bytes == 0)
+        return true;
+    cursor_skip(&cursor, about_key_bytes(found->about));
+    cursor_read(&cursor, value->data + value->size, found->value_bytes);
+    if (!shard->broken)
+        value->size += found->value_bytes;
+    return true;
+}
+
+static bool is_unchanged(const struct shard *shard, uint32_t sequence)
+{
+    atomic_thread_fence(memory_order_acquire);
+    return cell_get(&shard->head->sequence) == sequence && !shard->broken;
+}
+
+static enum shard_sight copy_value(struct shard *shard, const struct shard_found *found, uint32_t sequence,
+                                   struct cache_cursor *cursor, struct buffer *value)
+{
+    if (!is_unchanged(shard, sequence))
+        return SHARD_UNSURE;
+    if (!buffer_reserve(value, found->value_bytes))
+        return SHARD_NO_MEMORY;
+    if (found->value_bytes > 0)
+        cursor_read(cursor, value->data + value->size, found->value_bytes);
+    return SHARD_FOUND;
+}
+
+enum shard_sight shard_peek(struct shard *shard, const struct shard_item *wanted, struct shard_found *found,
+                            struct buffer *value)
+{
+    struct cache_cursor cursor;
+    uint32_t sequence = atomic_load_explicit(&shard->head->sequence, memory_order_acquire);
+    if (sequence & 1)
+        return SHARD_UNSURE;
+    shard->broken = false;
+    shard->steps = PEEK_STEPS;
+    uint32_t number = look_up(shard, wanted, &cursor);
+    if (number == CACHE_NONE)
+        return is_unchanged(shard, sequence) ? SHARD_ABSENT : SHARD_UNSURE;
+    *found = describe(shard, number);
+    enum shard_sight sight = SHARD_FOUND;
+    if (value)
+        sight = copy_value(shard, found, sequence, &cursor, value);
+    if (!is_unchanged(shard, sequence) || found->expires_ns <= wanted->now_ns)
+        return SHARD_UNSURE;
+    if (sight == SHARD_FOUND && value)
+        value->size += found->value_bytes;
+    return sight;
+}
+
+void shard_use(struct shard *shard, uint32_t number, int64_t use_ns)
+{
+    wide_set(unit_use(shard, number), (uint64_t)use_ns);
+}
+
+uint32_t shard_entries(const struct shard *shard)
+{
+    uint32_t entries = cell_get(&shard->head->entries);
+    return entries < shard->entries_max ? entries : shard->entries_max;
+}
+
+void shard_visit(struct shard *shard, shard_visitor visit, void *context)
+{
+    for (uint32_t i = 0; i <= shard->bucket_mask; i++) {
+        uint32_t number = cell_get(&shard->buckets[i]);
+        while (number != CACHE_NONE && shard_goes_on(shard)) {
+            uint32_t next = cell_get(&unit_entry(shard, number)->bucket_next);
+            struct shard_found found = describe(shard, number);
+            if (shard->broken || !visit(shard, &found, context))
+                return;
+            number = next;
+        }
+    }
+}
+
+/* Removing */
+
+static uint32_t units_of(struct shard *shard, uint32_t number)
+{
+    struct shard_found found = describe(shard, number);
+    return shard->broken ? 0 : units_for(about_key_bytes(found.about), found.value_bytes);
 }
 
 static void unlink_bucket(struct shard *shard, uint32_t number)
 {
-    const struct cache_entry *entry = shard_entry(shard, number);
-    uint32_t *link = bucket_of(shard, entry->hash);
-    for (uint32_t steps = 0; *link != number && !shard->broken; steps++) {
-        if (*link == CACHE_NONE || steps > shard->head->entries)
+    const struct cache_entry *entry = unit_entry(shard, number);
+    cell *link = bucket_of(shard, cell_get(&entry->hash));
+    while (cell_get(link) != number && shard_goes_on(shard)) {
+        if (cell_get(link) == CACHE_NONE)
             shard->broken = true;
         else
-            link = &shard_entry(shard, *link)->bucket_next;
+            link = &unit_entry(shard, cell_get(link))->bucket_next;
     }
     if (!shard->broken)
-        *link = entry->bucket_next;
+        cell_set(link, cell_get(&entry->bucket_next));
+}
+
+/* Adds to a count what may be negative. */
+static void change_count(cell *counter, uint32_t more, uint32_t less)
+{
+    cell_set(counter, cell_get(counter) + more - less);
 }
 
 void shard_remove(struct shard *shard, uint32_t number)
 {
-    struct cache_entry *entry = shard_entry(shard, number);
-    begin_change(shard);
-    unlink_bucket(shard, number);
-    unlink_use(shard, entry);
-    heap_remove(shard, entry->heap_place);
-    free_chain(shard, number);
-    end_change(shard);
-}
-
-uint32_t shard_find(struct shard *shard, uint32_t hash, struct slice key, int64_t now_ns)
-{
-    uint32_t number = lookup(shard, hash, key);
-    if (number == CACHE_NONE || shard_entry(shard, number)->expires_ns > now_ns)
-        return number;
-    shard->head->counts.expired++;
-    shard_remove(shard, number);
-    return CACHE_NONE;
-}
-
-/* What has expired goes first, then what was used longest ago. */
-static void make_room(struct shard *shard, uint32_t blocks, int64_t now_ns)
-{
-    struct shard_head *head = shard->head;
-    while (!shard->broken && head->entries > 0 &&
-           (head->entries >= shard->geometry.entries || head->used + blocks > shard->geometry.blocks)) {
-        uint32_t first = shard->heap[0];
-        bool expired = shard_entry(shard, first)->expires_ns <= now_ns;
-        if (expired)
-            head->counts.expired++;
-        else
-            head->counts.evictions++;
-        shard_remove(shard, expired ? first : head->oldest);
-    }
-}
-
-void shard_add(struct shard *shard, uint32_t hash, struct slice key, enum cache_type type, struct slice value,
-               int64_t expires_ns, int64_t now_ns)
-{
-    uint32_t blocks = blocks_for(key.size + value.size);
-    make_room(shard, blocks, now_ns);
+    uint32_t units = units_of(shard, number);
+    uint32_t entries = shard_entries(shard);
+    struct shard_slot *slot = slot_at(shard, about_slot(cell_get(&unit_entry(shard, number)->about)));
+    if (units == 0 || entries == 0)
+        shard->broken = true;
     if (shard->broken)
         return;
-    begin_change(shard);
-    uint32_t number = take_chain(shard, blocks);
-    struct cache_entry *entry = shard_entry(shard, number);
-    uint32_t *bucket = bucket_of(shard, hash);
-    entry->hash = hash;
-    entry->key_bytes = (uint16_t)key.size;
-    entry->value_bytes = (uint32_t)value.size;
-    entry->type = (uint8_t)type;
-    entry->expires_ns = expires_ns;
-    shard_write(shard, number, 0, key.data, key.size);
-    shard_write(shard, number, key.size, value.data, value.size);
-    entry->bucket_next = *bucket;
-    *bucket = number;
-    link_newest(shard, number);
-    heap_put(shard, shard->head->entries++, number);
-    heap_rise(shard, shard->head->entries - 1);
-    end_change(shard);
+    shard_begin_change(shard);
+    unlink_bucket(shard, number);
+    recency_remove(shard, slot, number);
+    expiry_remove(shard, number, entries - 1);
+    cell_set(&shard->head->entries, entries - 1);
+    change_count(&slot->entries, 0, 1);
+    change_count(&slot->units, 0, units);
+    chain_release(shard, number, units);
+    shard_end_change(shard);
 }
 
-/* The integrity walk */
-
-static bool wrong(struct error *error, const char *what)
+void shard_clear_slot(struct shard *shard, uint32_t number)
 {
-    return error_set(error, ERROR_FAILED, "the cache is damaged: %s", what);
-}
-
-static bool check_heap(struct shard *shard, struct error *error)
-{
-    for (uint32_t place = 0; place < shard->head->entries; place++) {
-        if (shard_entry(shard, shard->heap[place])->heap_place != place)
-            return wrong(error, "an entry does not know its place among the expiries");
-        if (place > 0 && heap_expiry(shard, (place - 1) / 2) > heap_expiry(shard, place))
-            return wrong(error, "the expiries are out of order");
+    struct shard_slot *slot = slot_at(shard, number);
+    if (cell_get(&slot->entries) == cell_get(&shard->head->entries)) {
+        reset(shard);
+        return;
     }
+    for (uint32_t i = 0; i < shard->entries_max && cell_get(&slot->oldest) != CACHE_NONE; i++) {
+        if (shard->broken)
+            return;
+        shard_remove(shard, cell_get(&slot->oldest));
+    }
+}
+
+/* Making room */
+
+/* The entry of all slots that was used longest ago. */
+static struct shard_slot *oldest_slot(struct shard *shard)
+{
+    uint32_t spaces = cell_get(shard->spaces);
+    struct shard_slot *oldest = NULL;
+    uint64_t oldest_ns = UINT64_MAX;
+    for (uint32_t i = 0; i <= spaces && i < CACHE_SLOTS && !shard->broken; i++) {
+        uint32_t number = recency_oldest(shard, &shard->slots[i]);
+        if (number == CACHE_NONE)
+            continue;
+        uint64_t use_ns = wide_get(&unit_entry(shard, number)->ordered_ns);
+        if (!oldest || use_ns < oldest_ns) {
+            oldest = &shard->slots[i];
+            oldest_ns = use_ns;
+        }
+    }
+    return oldest;
+}
+
+static void evict(struct shard *shard, struct shard_slot *slot)
+{
+    shard_begin_change(shard);
+    if (!slot)
+        slot = oldest_slot(shard);
+    uint32_t number = slot ? recency_oldest(shard, slot) : CACHE_NONE;
+    if (number == CACHE_NONE)
+        shard->broken = true;
+    shard_end_change(shard);
+    if (shard->broken)
+        return;
+    count(&shard->head->evictions);
+    shard_remove(shard, number);
+}
+
+static bool remove_expired(struct shard *shard, int64_t now_ns)
+{
+    uint32_t first = shard_entries(shard) > 0 ? cell_get(&shard->expiries[0]) : CACHE_NONE;
+    if (first == CACHE_NONE || (int64_t)wide_get(&unit_entry(shard, first)->expires_ns) > now_ns)
+        return false;
+    count(&shard->head->expired);
+    shard_remove(shard, first);
     return true;
 }
 
-static bool check_uses(struct shard *shard, uint32_t *ret_blocks, struct error *error)
+static bool has_units(const struct shard *shard, uint32_t units)
 {
-    uint32_t number = shard->head->newest, newer = CACHE_NONE, count = 0, blocks = 0;
-    while (number != CACHE_NONE && !shard->broken && count <= shard->head->entries) {
-        const struct cache_entry *entry = shard_entry(shard, number);
-        if (entry->newer != newer)
-            return wrong(error, "the order of use is not linked both ways");
-        blocks += blocks_for((size_t)entry->key_bytes + entry->value_bytes);
-        newer = number;
-        number = entry->older;
-        count++;
-    }
-    *ret_blocks = blocks;
-    return (count == shard->head->entries && newer == shard->head->oldest) ||
-           wrong(error, "the order of use does not hold every entry once");
+    uint32_t used = cell_get(&shard->head->units);
+    return used <= shard->units_max && shard->units_max - used >= units;
 }
 
-static bool check_buckets(struct shard *shard, struct error *error)
+/* What has expired goes first, then what was used longest ago: in the item's own slot where that is full,
+ * else in the whole shard. */
+static void make_room(struct shard *shard, const struct shard_item *item, uint32_t entries, uint32_t units)
 {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < shard->geometry.buckets; i++) {
-        for (uint32_t number = shard->buckets[i]; number != CACHE_NONE && !shard->broken;
-             number = shard_entry(shard, number)->bucket_next) {
-            if ((shard_entry(shard, number)->hash & (shard->geometry.buckets - 1)) != i)
-                return wrong(error, "an entry is in the wrong bucket");
-            if (++count > shard->head->entries)
-                return wrong(error, "a bucket does not end");
-        }
+    const struct shard_slot *slot = slot_at(shard, item->slot);
+    while (shard_goes_on(shard)) {
+        bool slot_full = entries > 0 && cell_get(&slot->entries) >= item->slot_limit;
+        bool full = entries > 0 && cell_get(&shard->head->entries) >= shard->entries_max;
+        if (!slot_full && !full && has_units(shard, units))
+            return;
+        if (!remove_expired(shard, item->now_ns))
+            evict(shard, slot_full ? slot_at(shard, item->slot) : NULL);
     }
-    return count == shard->head->entries || wrong(error, "an entry is in no bucket");
 }
 
-static bool check_free(struct shard *shard, struct error *error)
+/* Putting */
+
+static void write_item(struct shard *shard, struct cache_entry *entry, const struct shard_item *item)
 {
-    uint32_t count = 0;
-    for (uint32_t number = shard->head->free_first; number != CACHE_NONE && !shard->broken;
-         number = block_at(shard, number)->next) {
-        if (++count > shard->geometry.blocks)
-            return wrong(error, "the free blocks do not end");
-    }
-    return count + shard->head->used + 1 == shard->head->fresh ||
-           wrong(error, "a block is neither free nor used");
+    struct cache_cursor cursor = cursor_open(shard, entry);
+    cursor_write(&cursor, item->key.data, item->key.size);
+    cursor_write(&cursor, item->value.data, item->value.size);
 }
 
-bool shard_check(struct shard *shard, struct error *error)
+static void describe_item(struct cache_entry *entry, const struct shard_item *item)
 {
-    const struct shard_head *head = shard->head;
-    uint32_t blocks = 0;
-    if (head->entries > shard->geometry.entries || head->used > shard->geometry.blocks ||
-        head->fresh > shard->geometry.blocks + 1)
-        return wrong(error, "a shard holds more than it may");
-    if (!check_heap(shard, error) || !check_uses(shard, &blocks, error) || !check_buckets(shard, error) ||
-        !check_free(shard, error))
-        return false;
-    if (blocks != head->used)
-        return wrong(error, "entries have more or fewer blocks than they need");
-    return !shard->broken || wrong(error, "a number leads to no block");
+    cell_set(&entry->about, about_of(item->key.size, item->type, item->slot));
+    cell_set(&entry->value_bytes, (uint32_t)item->value.size);
+    wide_set(&entry->expires_ns, (uint64_t)item->expires_ns);
+}
+
+/* All but the links is written while the units are still free: who dies there has changed nothing. */
+static void add(struct shard *shard, const struct shard_item *item, uint32_t units)
+{
+    struct shard_slot *slot = slot_at(shard, item->slot);
+    struct cache_chain chain = chain_pick(shard, units);
+    struct cache_entry *entry = unit_entry(shard, chain.first);
+    cell *bucket = bucket_of(shard, item->hash);
+    uint32_t entries = shard_entries(shard) + 1;
+    if (shard->broken || entries > shard->entries_max) {
+        shard->broken = true;
+        return;
+    }
+    write_item(shard, entry, item);
+    describe_item(entry, item);
+    cell_set(&entry->hash, item->hash);
+    shard_use(shard, chain.first, item->use_ns);
+    shard_begin_change(shard);
+    chain_take(shard, &chain);
+    cell_set(&entry->bucket_next, cell_get(bucket));
+    cell_set(bucket, chain.first);
+    cell_set(&shard->head->entries, entries);
+    change_count(&slot->entries, 1, 0);
+    change_count(&slot->units, units, 0);
+    expiry_add(shard, chain.first, entries);
+    recency_add(shard, slot, chain.first);
+    shard_end_change(shard);
+}
+
+/* The entry keeps its first unit and its places; its other units are exchanged where it needs more or fewer.
+ */
+static void overwrite(struct shard *shard, const struct shard_item *item, uint32_t number, uint32_t had,
+                      uint32_t needs)
+{
+    struct cache_entry *entry = unit_entry(shard, number);
+    struct shard_slot *slot = slot_at(shard, item->slot);
+    shard_begin_change(shard);
+    if (had != needs) {
+        chain_release(shard, cell_get(&entry->next), had - 1);
+        struct cache_chain chain = chain_pick(shard, needs - 1);
+        chain_take(shard, &chain);
+        cell_set(&entry->next, chain.first);
+        change_count(&slot->units, needs, had);
+    }
+    write_item(shard, entry, item);
+    describe_item(entry, item);
+    expiry_move(shard, number, shard_entries(shard));
+    shard_end_change(shard);
+}
+
+void shard_put(struct shard *shard, const struct shard_item *item, uint32_t number)
+{
+    uint32_t needs = units_for(item->key.size, item->value.size);
+    uint32_t had = number != CACHE_NONE ? units_of(shard, number) : 0;
+    if (number == CACHE_NONE) {
+        make_room(shard, item, 1, needs);
+        if (!shard->broken)
+            add(shard, item, needs);
+        return;
+    }
+    shard_use(shard, number, item->use_ns); /* before room is made: it is not to go itself */
+    if (needs > had)
+        make_room(shard, item, 0, needs - had);
+    if (!shard->broken)
+        overwrite(shard, item, number, had, needs);
+}
+
+/* Numbers and times */
+
+static wide *number_word(struct shard *shard, const struct shard_found *found)
+{
+    struct cache_cursor cursor = cursor_open(shard, unit_entry(shard, found->number));
+    cursor_skip(&cursor, about_key_bytes(found->about));
+    return cursor_word(&cursor);
+}
+
+double shard_number(struct shard *shard, const struct shard_found *found)
+{
+    double value;
+    uint64_t word = wide_get(number_word(shard, found));
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+void shard_put_number(struct shard *shard, const struct shard_found *found, double value)
+{
+    uint64_t word;
+    memcpy(&word, &value, sizeof word);
+    wide_set(number_word(shard, found), word);
+}
+
+void shard_set_expiry(struct shard *shard, uint32_t number, int64_t expires_ns)
+{
+    shard_begin_change(shard);
+    wide_set(&unit_entry(shard, number)->expires_ns, (uint64_t)expires_ns);
+    expiry_move(shard, number, shard_entries(shard));
+    shard_end_change(shard);
 }

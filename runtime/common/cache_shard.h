@@ -1,118 +1,83 @@
-/* One shard of the cache: everything that happens under its lock. Used by cache.c and by tests only.
+/* One shard of the cache: an index of entries, bounded, under one lock.
  *
- * Layout of the region: header, then for each shard its head, its buckets, its heap of expiries, its blocks.
- * All offsets follow from four numbers in the header, which a process copies when it maps the region and
- * trusts from then on; whatever else is read from the region (block numbers, lengths) is checked where it is
- * used. */
+ * A change that somebody could see half done is made between shard_begin_change and shard_end_change. Who
+ * dies there leaves the sequence number odd, and the next owner of the lock empties the shard and counts a
+ * reset; who dies elsewhere leaves the shard as before or as after. Readers without the lock (shard_peek)
+ * read the sequence number before and after, and believe what they read only where it is the same and even.
+ */
 #ifndef COMMON_CACHE_SHARD_H
 #define COMMON_CACHE_SHARD_H
 
-#include "common/cache.h"
+#include "common/cache_layout.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
-
-enum {
-    CACHE_BLOCK_BYTES = 128,
-    CACHE_NONE = 0, /* block numbers begin at 1 */
-};
-
-struct cache_header {
-    uint64_t magic;
-    struct cache_geometry geometry;
-    uint64_t seed[2];
-    int64_t ttl_ns;
-    _Atomic int64_t clock_moved_ns;
-};
-
-struct cache_counts {
-    uint64_t hits;
-    uint64_t misses;
-    uint64_t evictions;
-    uint64_t expired;
-    uint64_t resets;
-};
-
-/* The head of a shard, as it lies in the region. */
-struct shard_head {
-    pthread_mutex_t lock;
-    _Atomic uint32_t
-        changing;   /* set while links are being changed; found set by the next owner: the last one died */
-    uint32_t fresh; /* blocks from this number on were never used */
-    uint32_t free_first; /* chain of freed blocks */
-    uint32_t used;       /* blocks that hold entries */
-    uint32_t entries;    /* also the length of the heap */
-    uint32_t newest;     /* order of use */
-    uint32_t oldest;
-    struct cache_counts counts;
-};
-
-struct cache_block {
-    uint32_t next;
-    char data[CACHE_BLOCK_BYTES - sizeof(uint32_t)];
-};
-
-/* The first block of an entry; key and value lie behind each other in `data` and the chain of `next`. */
-struct cache_entry {
-    uint32_t next;
-    uint32_t bucket_next;
+/* What is put into the cache. */
+struct shard_item {
     uint32_t hash;
-    uint32_t newer;
-    uint32_t older;
-    uint32_t heap_place;
+    uint32_t slot;
+    uint32_t slot_limit; /* entries that the slot may have in this shard */
+    enum cache_type type;
+    struct slice key;
+    struct slice value;
     int64_t expires_ns;
+    int64_t now_ns;
+    int64_t use_ns;
+};
+
+/* What was found of a key. */
+struct shard_found {
+    uint32_t number; /* CACHE_NONE: nothing */
+    uint32_t about;
     uint32_t value_bytes;
-    uint16_t key_bytes;
-    uint8_t type;
-    uint8_t reserved;
-    char data[CACHE_BLOCK_BYTES - 40];
+    int64_t expires_ns;
 };
 
-/* A shard as a process sees it, while it holds the lock. A number that leads nowhere is found where it is
- * followed: it sets `broken` and leads to `nowhere`, and the shard is emptied when it is unlocked. */
-struct shard {
-    struct shard_head *head;
-    uint32_t *buckets;
-    uint32_t *heap;             /* entries' blocks; the one that expires first is at 0 */
-    struct cache_block *blocks; /* number n is at n - 1 */
-    struct cache_geometry geometry;
-    bool broken;
-    struct cache_block nowhere;
-};
+enum shard_sight { SHARD_FOUND, SHARD_ABSENT, SHARD_UNSURE, SHARD_NO_MEMORY };
 
-size_t shard_bytes(const struct cache_geometry *geometry);
+size_t shard_bytes(uint32_t entries, uint32_t buckets, uint32_t units);
 
-/* Fills what is needed to use the shard; takes no lock. */
+/* Says where shard `index` lies in the region. */
 void shard_open(struct shard *shard, struct cache_header *header, const struct cache_geometry *geometry,
-                uint32_t index);
+                uint32_t index, struct cache_locker *locker);
 
-bool shard_init(struct shard *shard); /* once, by who makes the region */
-bool shard_lock(struct shard *shard); /* false: the lock itself is broken, and the shard must be left alone */
+/* False where the owner of the lock does not open it: nothing must be done then. */
+bool shard_lock(struct shard *shard);
 void shard_unlock(struct shard *shard);
 
-/* All below: with the lock held. */
+void shard_begin_change(struct shard *shard);
+void shard_end_change(struct shard *shard);
 
-/* The entry with this key that has not expired; CACHE_NONE where there is none. */
-uint32_t shard_find(struct shard *shard, uint32_t hash, struct slice key, int64_t now_ns);
-void shard_touch(struct shard *shard, uint32_t number); /* it was used just now */
+/* Without the lock: what has this key and has not expired, and its value appended to `value` (if not NULL).
+ * SHARD_UNSURE: somebody is changing the shard, or the entry has to go; ask again with the lock. */
+enum shard_sight shard_peek(struct shard *shard, const struct shard_item *wanted, struct shard_found *found,
+                            struct buffer *value);
+
+/* With the lock. */
+
+/* Looks for the item's key in its slot; an entry that has expired is removed. */
+struct shard_found shard_find(struct shard *shard, const struct shard_item *wanted);
+void shard_read_key(struct shard *shard, const struct shard_found *found, char *to); /* CACHE_KEY_MAX bytes */
+/* Appends; false where `value` has no room. */
+bool shard_read(struct shard *shard, const struct shard_found *found, struct buffer *value);
+void shard_use(struct shard *shard, uint32_t number, int64_t use_ns);
+/* Puts the item in the place of entry `number` (CACHE_NONE: there is none), and makes room where it must. The
+ * caller knows that the shard could hold it. */
+void shard_put(struct shard *shard, const struct shard_item *item, uint32_t number);
+/* The value of a number is one word: it changes whole, or not at all. */
+void shard_put_number(struct shard *shard, const struct shard_found *found, double value);
+double shard_number(struct shard *shard, const struct shard_found *found);
 void shard_remove(struct shard *shard, uint32_t number);
-void shard_clear(struct shard *shard);
-
-/* Whether an entry of this size could ever be in a shard. */
-bool shard_could_hold(const struct shard *shard, size_t key_bytes, size_t value_bytes);
-/* Makes room for an entry that is not there and could be held, and adds it. */
-void shard_add(struct shard *shard, uint32_t hash, struct slice key, enum cache_type type, struct slice value,
-               int64_t expires_ns, int64_t now_ns);
 void shard_set_expiry(struct shard *shard, uint32_t number, int64_t expires_ns);
+void shard_clear_slot(struct shard *shard, uint32_t slot);
 
-struct cache_entry *shard_entry(struct shard *shard, uint32_t number);
-/* Copies a run of key and value, which lie behind each other, out of and into the entry's blocks. */
-void shard_read(struct shard *shard, uint32_t number, size_t offset, char *to, size_t size);
-void shard_write(struct shard *shard, uint32_t number, size_t offset, const char *from, size_t size);
+uint32_t shard_entries(const struct shard *shard);
+/* Calls `visit` for all entries of all slots, expired or not, until it returns false; it may remove the entry
+ * that it is given. */
+typedef bool (*shard_visitor)(struct shard *shard, const struct shard_found *found, void *context);
+void shard_visit(struct shard *shard, shard_visitor visit, void *context);
 
-/* As shard_write, for an entry that others can find already. */
-void shard_overwrite(struct shard *shard, uint32_t number, size_t offset, const char *from, size_t size);
-
-bool shard_check(struct shard *shard, struct error *error);
+/* The bytes of key and value together that fit into so many units, wherever one ends and the other begins. */
+size_t shard_room(uint32_t units);
+/* Whether sizes could be those of an entry here. */
+bool shard_could_hold(const struct shard *shard, size_t key_bytes, size_t value_bytes);
 
 #endif

@@ -66,6 +66,14 @@ bool units_parse_duration(const char *text, size_t length, int64_t *ret_ns)
     return parse(text, length, duration_units, ret_ns);
 }
 
+bool units_from_seconds(double seconds, int64_t *ret_ns)
+{
+    if (!(seconds >= 0 && seconds < 9.2e9))
+        return false;
+    *ret_ns = (int64_t)(seconds * 1e9);
+    return true;
+}
+
 static const char *format(double value, const char *unit, char text[UNITS_TEXT_MAX])
 {
     bool whole = fabs(value - round(value)) < 0.05;

@@ -16,6 +16,10 @@ bool units_parse_size(const char *text, size_t length, int64_t *ret_bytes);
  * fit. */
 bool units_parse_duration(const char *text, size_t length, int64_t *ret_ns);
 
+/* Seconds as a number, which scripts may give instead of a text; false where they are negative, no number or
+ * do not fit. */
+bool units_from_seconds(double seconds, int64_t *ret_ns);
+
 enum { UNITS_TEXT_MAX = 32 };
 
 /* The shortest exact-looking form with at most one decimal: "64MiB", "1.5s". Returns `text`. */

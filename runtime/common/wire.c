@@ -77,6 +77,7 @@ void wire_add_setup(struct buffer *buffer, const struct wire_setup *setup)
     PUT(buffer, setup->recycle_memory_bytes);
     PUT(buffer, setup->decode);
     PUT(buffer, setup->log_level);
+    PUT(buffer, setup->seccomp);
 }
 
 void wire_add_result(struct buffer *buffer, const struct wire_result *result)
@@ -142,6 +143,7 @@ bool wire_take_setup(struct slice *payload, struct wire_setup *setup)
     COPY(cursor, setup->recycle_memory_bytes);
     COPY(cursor, setup->decode);
     COPY(cursor, setup->log_level);
+    COPY(cursor, setup->seccomp);
     return true;
 }
 

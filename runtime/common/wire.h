@@ -95,6 +95,7 @@ struct wire_setup {
     uint64_t recycle_memory_bytes;
     uint8_t decode;    /* enum wire_decode */
     uint8_t log_level; /* enum log_level: the worker sends nothing below it */
+    uint8_t seccomp;   /* whether the worker filters its system calls */
 };
 
 struct wire_deliver {
@@ -152,7 +153,7 @@ struct wire_publish {
 
 enum {
     WIRE_HEADER_BYTES = 8,
-    WIRE_SETUP_BYTES = 50,
+    WIRE_SETUP_BYTES = 51,
     WIRE_DELIVER_BYTES = 25,
     WIRE_RESULT_BYTES = 29,
     WIRE_READY_BYTES = 8,

@@ -53,6 +53,7 @@ static const char *const level_words[] = { "debug", "info", "warning", "error", 
 static const char *const format_words[] = { "auto", "logfmt", "json", NULL };
 static const char *const decode_words[] = { "auto", "json", "raw", NULL };
 static const char *const ordering_words[] = { "none", "key", "header", NULL };
+static const char *const seccomp_words[] = { "on", "required", "off", NULL };
 static const char *const type_words[] = { "classic", "quorum", NULL };
 
 /* KIND_CHOICE writes the place as an unsigned: that is what these enums are. */
@@ -60,6 +61,7 @@ _Static_assert(sizeof(enum config_auth) == sizeof(unsigned) && sizeof(enum log_l
                    sizeof(enum log_format) == sizeof(unsigned) &&
                    sizeof(enum wire_decode) == sizeof(unsigned) &&
                    sizeof(enum config_ordering) == sizeof(unsigned) &&
+                   sizeof(enum config_seccomp) == sizeof(unsigned) &&
                    sizeof(enum config_queue_type) == sizeof(unsigned),
                "an enum of the configuration is not an unsigned");
 
@@ -100,6 +102,7 @@ static const struct field_place root_places[] = {
     ROOT("memory.interval", KIND_WHOLE, memory.interval_ns),
     ROOT("status.listen", KIND_TEXT, status.listen),
     ROOT("status.explicit", KIND_BOOLEAN, status.explicit),
+    ROOT_CHOICE("sandbox.seccomp", sandbox.seccomp, seccomp_words),
     ROOT("shutdown_timeout", KIND_WHOLE, shutdown_timeout_ns),
     ROOT_CHOICE("log.level", log_level, level_words),
     ROOT_CHOICE("log.format", log_format, format_words),

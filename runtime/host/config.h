@@ -87,6 +87,9 @@ struct consumer_config {
     size_t http_allow_count;
 };
 
+/* Whether workers filter their system calls: where the kernel lets them, or else not at all, or never. */
+enum config_seccomp { CONFIG_SECCOMP_ON, CONFIG_SECCOMP_REQUIRED, CONFIG_SECCOMP_OFF };
+
 struct config {
     char *file; /* NULL where there is none */
     struct broker_config broker;
@@ -104,6 +107,9 @@ struct config {
         char *listen;  /* "host:port"; NULL: "off" was asked for */
         bool explicit; /* somebody asked for it: a port that is taken is then an error */
     } status;
+    struct {
+        enum config_seccomp seccomp;
+    } sandbox;
     int64_t shutdown_timeout_ns;
     enum log_level log_level;
     enum log_format log_format;

@@ -377,6 +377,7 @@ static void on_consuming(void *owner)
 {
     struct consumer *consumer = owner;
     consumer->active_ns = clock_now_ns();
+    consumer->context->events->consuming(consumer->context->owner, consumer);
 }
 
 static void abandon_errands(struct consumer *consumer)
@@ -721,6 +722,7 @@ void consumer_stop(struct consumer *consumer)
     if (consumer->phase != CONSUMER_RUNNING)
         return;
     consumer->phase = CONSUMER_DRAINING;
+    pool_drain(&consumer->pool);
     handout_recall(&consumer->handout);
     if (consumer->subscribed)
         subscription_cancel(&consumer->subscription);

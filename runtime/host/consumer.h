@@ -30,6 +30,8 @@ struct consumer;
 
 struct consumer_events {
     void (*started)(void *owner, struct consumer *consumer); /* its workers are ready */
+    void (*consuming)(void *owner,
+                      struct consumer *consumer); /* the broker delivers; again when it is back */
     /* It cannot start or go on; nothing is lost, the program should end or, after a reload, keep the old one.
      */
     void (*failed)(void *owner, struct consumer *consumer, const struct error *error);

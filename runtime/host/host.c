@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "host/amqp/connection.h"
 #include "host/program.h"
+#include "host/seccomp.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -270,11 +271,19 @@ static void on_started(void *owner, struct consumer *consumer)
     struct program *program = owner;
     struct member *member = program_find(program, consumer);
     if (member && member->joining)
-        program_member_joined(program, member);
+        program_member_ready(program, member);
     else if (program->phase == PROGRAM_STARTING && all_started(program) && program->check_only)
         program_stop(program);
     else if (program->phase == PROGRAM_STARTING && all_started(program))
         begin_consuming(program);
+}
+
+static void on_consuming(void *owner, struct consumer *consumer)
+{
+    struct program *program = owner;
+    struct member *member = program_find(program, consumer);
+    if (member && member->joining)
+        program_member_joined(program, member);
 }
 
 static void on_failed(void *owner, struct consumer *consumer, const struct error *error)
@@ -303,7 +312,11 @@ static void on_ended(void *owner, struct consumer *consumer)
 }
 
 static const struct consumer_events consumer_events = {
-    .started = on_started, .failed = on_failed, .reloaded = on_reloaded, .ended = on_ended
+    .started = on_started,
+    .consuming = on_consuming,
+    .failed = on_failed,
+    .reloaded = on_reloaded,
+    .ended = on_ended,
 };
 
 static void on_broker_stopped(void *owner)
@@ -383,7 +396,8 @@ static bool open_origin(struct program *program, const struct config *config, st
                                         .ttl_ns = config->cache.ttl_ns };
     struct worker_origin *origin = &program->context.origin;
     origin->program_fd = worker_program_open(error);
-    return origin->program_fd >= 0 && cache_create(&program->cache, &cache, &origin->cache_fd, error);
+    return origin->program_fd >= 0 && seccomp_choose(config->sandbox.seccomp, &origin->seccomp, error) &&
+           cache_create(&program->cache, &cache, &origin->cache_fd, error);
 }
 
 static bool program_init(struct program *program, const struct config *config, struct error *error)

@@ -190,6 +190,20 @@ static void look_at_resources(struct program *program, const struct look *look)
               program->broker.config->max_channels);
 }
 
+/* Takes no lock: workers cannot keep the host waiting. */
+static void look_at_cache(struct program *program)
+{
+    struct monitor *monitor = &program->monitor;
+    struct cache_stats stats;
+    cache_read_stats(&program->cache, &stats);
+    if (stats.resets == monitor->cache_resets || !may_warn(monitor, WARN_CACHE))
+        return;
+    monitor->cache_resets = stats.resets;
+    log_warning(log_message("parts of the cache were emptied: a worker died in the middle of changing them, "
+                            "or damaged them"),
+                log_unsigned("resets", stats.resets), log_unsigned("entries", stats.entries));
+}
+
 static void on_look(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     (void)loop;
@@ -201,6 +215,7 @@ static void on_look(struct ev_loop *loop, ev_timer *watcher, int events)
     judge_memory(&program->monitor, &look);
     show_status(program);
     look_at_resources(program, &look);
+    look_at_cache(program);
 }
 
 void monitor_start(struct program *program, const struct config *config)

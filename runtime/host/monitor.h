@@ -4,8 +4,8 @@
  * Memory is what the host and all its workers have resident and share with nobody. At memory.warning it says
  * so, at most once a minute. At memory.critical the largest worker is asked to recycle its state and, where
  * the next look is critical again, that process is replaced. A worker over recycle.process_memory is replaced
- * in any case. It also warns when descriptors, processes or channels come near their bound, and when the
- * whole prefetch of a consumer waits on handlers that do not end. */
+ * in any case. It also warns when descriptors, processes or channels come near their bound, when the whole
+ * prefetch of a consumer waits on handlers that do not end, and when a part of the cache was emptied. */
 #ifndef HOST_MONITOR_H
 #define HOST_MONITOR_H
 
@@ -26,6 +26,7 @@ enum monitor_warning {
     WARN_PROCESSES,
     WARN_CHANNELS,
     WARN_UNSETTLED,
+    WARN_CACHE,
     WARNINGS
 };
 
@@ -36,6 +37,7 @@ struct monitor {
     int64_t warning_bytes;
     int64_t critical_bytes; /* the limit that the percentage is of */
     pid_t recycled;         /* the worker that the last critical look asked to recycle; 0: none */
+    uint64_t cache_resets;  /* the last that were told */
     int64_t warned_ns[WARNINGS];
     ev_timer timer;
 };

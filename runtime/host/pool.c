@@ -90,6 +90,7 @@ static void retire(struct pool *pool, struct worker_process **worker, void (*end
     if (!*worker)
         return;
     end(*worker);
+    (*worker)->dismissed = true;
     pool->retired[pool->retired_count++] = *worker;
     *worker = NULL;
 }
@@ -246,8 +247,20 @@ static void failed_start(struct pool *pool, struct pool_slot *slot, const struct
     restart_later(slot, false);
 }
 
+static void tell_death_while_stopping(const struct pool *pool, const struct worker_process *worker)
+{
+    if (!worker->dismissed)
+        log_warning(log_message("a worker died while its consumer stops; what it had is handed back"),
+                    log_text("consumer", pool->config->name), log_unsigned("worker", worker->lane + 1),
+                    log_integer("pid", worker->pid), log_text("reason", worker->reason));
+}
+
 static void lost_worker(struct pool *pool, struct pool_slot *slot, const struct worker_process *worker)
 {
+    if (pool->draining) {
+        tell_death_while_stopping(pool, worker);
+        return;
+    }
     if (!worker->was_ready) {
         failed_start(pool, slot, worker);
         return;
@@ -332,10 +345,8 @@ void pool_clear(struct pool *pool)
 void pool_reload(struct pool *pool, const struct consumer_config *config)
 {
     struct error error;
-    if (pool->incoming.count > 0) {
-        error_set(&error, ERROR_FAILED, "another reload began before this one was done");
-        give_up_reload(pool, &error);
-    }
+    if (pool->incoming.count > 0)
+        retire_set(pool, &pool->incoming, worker_kill);
     pool->next_config = config;
     if (!reserve_retired(pool, 2 * (pool->active.count + config->workers))) {
         error_set(&error, ERROR_FAILED, "no memory for %u more workers", config->workers);
@@ -349,7 +360,7 @@ void pool_replace(struct pool *pool, struct worker_process *worker, const char *
 {
     struct pool_slot *slot = set_find(&pool->active, worker);
     struct error error;
-    if (!slot || slot->successor || pool->stopping || pool->incoming.count > 0)
+    if (!slot || slot->successor || pool->draining || pool->incoming.count > 0)
         return;
     log_info(log_message("a worker process is replaced"), log_text("consumer", pool->config->name),
              log_unsigned("worker", worker->lane + 1), log_integer("pid", worker->pid),
@@ -367,16 +378,24 @@ void pool_replace(struct pool *pool, struct worker_process *worker, const char *
                   log_text("error", error.text));
 }
 
-void pool_stop(struct pool *pool)
+void pool_drain(struct pool *pool)
 {
-    pool->stopping = true;
+    pool->draining = true;
     if (pool->incoming.count > 0)
         retire_set(pool, &pool->incoming, worker_kill);
     for (unsigned i = 0; i < pool->active.count; i++) {
         ev_timer_stop(pool->loop, &pool->active.slots[i].restart);
+        retire(pool, &pool->active.slots[i].successor, worker_kill);
+    }
+}
+
+void pool_stop(struct pool *pool)
+{
+    pool_drain(pool);
+    pool->stopping = true;
+    for (unsigned i = 0; i < pool->active.count; i++) {
         if (pool->active.slots[i].worker)
             worker_stop(pool->active.slots[i].worker);
-        retire(pool, &pool->active.slots[i].successor, worker_kill);
     }
     tell_empty(pool);
 }
@@ -384,8 +403,10 @@ void pool_stop(struct pool *pool)
 void pool_kill(struct pool *pool)
 {
     struct worker_process *worker;
-    for (unsigned i = 0; (worker = pool_process(pool, i)); i++)
+    for (unsigned i = 0; (worker = pool_process(pool, i)); i++) {
+        worker->dismissed = true;
         worker_kill(worker);
+    }
 }
 
 struct worker_process *pool_worker(const struct pool *pool, unsigned lane)

@@ -65,7 +65,8 @@ struct pool {
     unsigned retired_count;
     unsigned retired_capacity;
     bool started;
-    bool stopping;
+    bool draining; /* no worker is started any more */
+    bool stopping; /* nor does any go on */
 };
 
 bool pool_init(struct pool *pool, struct ev_loop *loop, const struct worker_origin *origin,
@@ -73,8 +74,8 @@ bool pool_init(struct pool *pool, struct ev_loop *loop, const struct worker_orig
                struct error *error);
 void pool_clear(struct pool *pool); /* kills what is left */
 
-/* Begins the reload with this configuration; `reloaded` follows. A reload that is still going on is given up
- * first. */
+/* Begins the reload with this configuration; `reloaded` follows. It supersedes one that is still going on, of
+ * which nothing more is told. */
 void pool_reload(struct pool *pool, const struct consumer_config *config);
 
 /* Puts a fresh process in the place of this one, which answers what it has and goes. Until the fresh one is
@@ -82,7 +83,10 @@ void pool_reload(struct pool *pool, const struct consumer_config *config);
  * is under way. */
 void pool_replace(struct pool *pool, struct worker_process *worker, const char *reason);
 
-/* Sends every worker WIRE_STOP; `empty` follows. pool_kill hurries those that are left. */
+/* From now on no worker is started: one that dies is not replaced, and what was to take over is ended. */
+void pool_drain(struct pool *pool);
+
+/* Drains, and sends every worker WIRE_STOP; `empty` follows. pool_kill hurries those that are left. */
 void pool_stop(struct pool *pool);
 void pool_kill(struct pool *pool);
 

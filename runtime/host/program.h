@@ -26,8 +26,8 @@ struct member {
     struct consumer *consumer;
     struct shared_config *shared;
     struct shared_config *next_shared; /* while its workers are being replaced */
-    bool joining;                      /* began with a reload, its workers are not ready yet */
-    bool replaces;                     /* when they are, the older member of the same name leaves */
+    bool joining;                      /* began with a reload, and does not consume yet */
+    bool replaces;                     /* when it does, the older member of the same name leaves */
     bool ended;                        /* to be freed by the next turn, not inside its own call */
     struct member *next;
 };
@@ -80,6 +80,7 @@ void program_fail(struct program *program, const struct error *error);
 
 /* reload.c: SIGHUP, and what its new workers and consumers come to. */
 void program_reload(struct program *program);
+void program_member_ready(struct program *program, struct member *member);
 void program_member_joined(struct program *program, struct member *member);
 void program_member_failed(struct program *program, struct member *member, const struct error *error);
 void program_member_reloaded(struct program *program, struct member *member, const struct error *error);

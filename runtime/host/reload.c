@@ -1,9 +1,9 @@
 /* SIGHUP: a new configuration and new scripts take over without losing a message, or the old ones stay.
  *
  * A consumer whose channel is as before gets a new set of workers beside the old one (pool.h). One whose
- * queue, prefetch or declaration changed is started anew and replaces the old one once its workers are ready.
- * One that is no longer configured leaves. What concerns the connection itself needs a restart and is only
- * warned of. */
+ * queue, prefetch or declaration changed is started anew and replaces the old one once it consumes; until
+ * then it is `joining`. One that is no longer configured leaves. What concerns the connection itself needs a
+ * restart and is only warned of. */
 #include "host/program.h"
 
 #include "common/log.h"
@@ -59,13 +59,12 @@ static const struct consumer_config *find_config(const struct config *config, co
 static void reload_member(struct member *member, struct shared_config *shared,
                           const struct consumer_config *config)
 {
-    /* A reload that is still going on ends first, by an answer to program_member_reloaded. */
-    struct shared_config *before = member->next_shared;
-    member->next_shared = NULL;
-    shared_config_release(before);
+    /* A reload that is still going on is superseded, and says nothing more. */
+    struct shared_config *superseded = member->next_shared;
     shared->users++;
     member->next_shared = shared;
     consumer_reload(member->consumer, config);
+    shared_config_release(superseded);
 }
 
 static void start_member(struct program *program, struct shared_config *shared,
@@ -80,6 +79,16 @@ static void start_member(struct program *program, struct shared_config *shared,
     }
     member->joining = true;
     member->replaces = replaces;
+}
+
+/* What an earlier reload began and had not finished: this one decides anew. It goes on as `joining`, so that
+ * its last events concern nobody. */
+static void give_up_joining(struct program *program)
+{
+    for (struct member *member = program->members; member; member = member->next) {
+        if (member->joining)
+            consumer_stop(member->consumer);
+    }
 }
 
 static bool same_urls(const struct broker_config *one, const struct broker_config *other)
@@ -119,6 +128,7 @@ void program_reload(struct program *program)
     log_set_level(config->log_level);
     program->shutdown_timeout_ns = config->shutdown_timeout_ns;
     monitor_start(program, config);
+    give_up_joining(program);
     for (size_t i = 0; i < config->consumer_count; i++) {
         const struct consumer_config *wanted = &config->consumers[i];
         struct member *member = find_by_name(program, wanted->name);
@@ -132,16 +142,20 @@ void program_reload(struct program *program)
     program->shared = shared;
 }
 
-void program_member_joined(struct program *program, struct member *member)
+void program_member_ready(struct program *program, struct member *member)
 {
     struct error error;
+    if (member->consumer->phase == CONSUMER_RUNNING && !consumer_subscribe(member->consumer, &error))
+        program_member_failed(program, member, &error);
+}
+
+void program_member_joined(struct program *program, struct member *member)
+{
     const char *name = member->consumer->config->name;
+    if (member->consumer->phase != CONSUMER_RUNNING)
+        return;
     struct member *old = member->replaces ? find_by_name(program, name) : NULL;
     member->joining = false;
-    if (!consumer_subscribe(member->consumer, &error)) {
-        program_member_failed(program, member, &error);
-        return;
-    }
     log_info(log_message("consumer started by the reload"), log_text("consumer", name));
     if (old)
         consumer_stop(old->consumer);
@@ -150,6 +164,8 @@ void program_member_joined(struct program *program, struct member *member)
 void program_member_failed(struct program *program, struct member *member, const struct error *error)
 {
     (void)program;
+    if (member->consumer->phase != CONSUMER_RUNNING)
+        return;
     log_error(log_message("consumer not started; the old one, if any, stays"),
               log_text("consumer", member->consumer->config->name), log_text("error", error->text));
     consumer_stop(member->consumer);

@@ -411,7 +411,11 @@ static void on_closing(struct ev_loop *loop, ev_timer *watcher, int events)
 
 static void describe_end(struct worker_process *worker, int status)
 {
-    if (WIFSIGNALED(status))
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+        (void)snprintf(worker->reason, sizeof worker->reason,
+                       "killed by seccomp (SIGSYS): it asked for a system call that no worker makes, so "
+                       "something in it broke out of Lua");
+    else if (WIFSIGNALED(status))
         (void)snprintf(worker->reason, sizeof worker->reason, "killed by signal %d (%s)", WTERMSIG(status),
                        strsignal(WTERMSIG(status)));
     else
@@ -457,7 +461,8 @@ static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
     flush_out(watcher->data);
 }
 
-static void send_setup(struct worker_process *worker, const struct consumer_config *config)
+static void send_setup(struct worker_process *worker, const struct worker_origin *origin,
+                       const struct consumer_config *config)
 {
     const struct wire_setup setup = {
         .memory_bytes = (uint64_t)config->limits.memory_bytes,
@@ -468,6 +473,7 @@ static void send_setup(struct worker_process *worker, const struct consumer_conf
         .recycle_memory_bytes = (uint64_t)config->recycle.memory_bytes,
         .decode = (uint8_t)config->decode,
         .log_level = (uint8_t)log_get_level(),
+        .seccomp = origin->seccomp,
     };
     size_t mark = wire_begin(&worker->out, WIRE_SETUP);
     wire_add_setup(&worker->out, &setup);
@@ -522,7 +528,7 @@ struct worker_process *worker_spawn(struct ev_loop *loop, const struct worker_or
     ev_io_start(loop, &worker->readable);
     ev_child_start(loop, &worker->child);
     begin_work(worker);
-    send_setup(worker, config);
+    send_setup(worker, origin, config);
     return worker;
 }
 

@@ -74,7 +74,7 @@ struct worker_process {
     uint64_t next_seq;
     unsigned unanswered;   /* deliveries sent, results not come; some may have left the ledger meanwhile */
     bool was_ready;        /* it has sent WIRE_READY */
-    bool dismissed;        /* worker_stop was called: its end is no surprise */
+    bool dismissed;        /* told to stop, or killed by the end: its end is no surprise */
     bool revoked;          /* worker_revoke was called and not everything has been answered since */
     uint64_t revoked_from; /* valid while revoked */
     uint64_t answered_seq; /* the largest that it has answered; 0 before the first */
@@ -90,6 +90,7 @@ struct worker_process {
 struct worker_origin {
     int program_fd;
     int cache_fd; /* of the shared cache */
+    bool seccomp; /* whether workers filter their system calls */
 };
 
 /* The descriptor of this program's own file, from which workers are started even after the file was replaced.

@@ -2,15 +2,37 @@
 #include "worker/confine.h"
 
 #include "common/inherit.h"
+#include "worker/syscalls.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <linux/landlock.h>
 
 /* The socket, the board, the script's folder, a file being read, and what the C library opens for itself. */
 enum { DESCRIPTORS_MAX = 32 };
+
+#define MIB ((uint64_t)1024 * 1024)
+
+/* Besides what is counted: machine code, the heap of the C library, and holes in Lua's own. */
+#define SPARE_BYTES (256 * MIB)
+
+/* AddressSanitizer reserves terabytes, reads files of its own, and looks for leaks from a second thread. */
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = true };
+#else
+enum { SANITIZED = false };
+#endif
 
 /* systemd and a terminal signal the whole group, but how a worker ends is for the host to say. */
 static const int ignored_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
@@ -45,10 +67,89 @@ static bool lower_limit(int resource, const char *name, rlim_t most, struct erro
     return true;
 }
 
+/* The C library reads the time zone when it first needs it, and again at each os.time unless TZ names it:
+ * once is enough, and later it could not. */
+static bool read_time_zone(struct error *error)
+{
+    if (setenv("TZ", ":/etc/localtime", 0) < 0)
+        return error_set_errno(error, ERROR_FAILED, errno, "cannot set a worker's time zone");
+    tzset();
+    return true;
+}
+
 bool confine_process(struct error *error)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set_errno(error, ERROR_FAILED, errno, "cannot tie a worker to its host");
-    return settle_signals(error) && close_others(error) && lower_limit(RLIMIT_CORE, "core dumps", 0, error) &&
-           lower_limit(RLIMIT_NOFILE, "open files", DESCRIPTORS_MAX, error);
+    return settle_signals(error) && close_others(error) && read_time_zone(error) &&
+           lower_limit(RLIMIT_CORE, "core dumps", 0, error) &&
+           lower_limit(RLIMIT_NOFILE, "open files", DESCRIPTORS_MAX, error) &&
+           (SANITIZED || lower_limit(RLIMIT_NPROC, "processes", 0, error));
+}
+
+/* The address space in use now; 0 where /proc does not tell. */
+static uint64_t used_bytes(void)
+{
+    unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (!file)
+        return 0;
+    if (fscanf(file, "%llu", &pages) != 1) /* NOLINT(cert-err34-c): the kernel's own number */
+        pages = 0;
+    (void)fclose(file);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t stack_bytes(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ? 0 : limit.rlim_cur;
+}
+
+static uint64_t cache_bytes(void)
+{
+    struct stat cache;
+    return fstat(WORKER_CACHE_FD, &cache) < 0 ? 0 : (uint64_t)cache.st_size;
+}
+
+/* Not what keeps a script to limits.memory, but the fence behind it, for memory that nobody counts. A block
+ * of Lua that grows is there twice for a moment, and so is a message that is larger than the last. The
+ * bounds of the configuration keep the sum far from its end. */
+static bool limit_address_space(const struct wire_setup *setup, struct error *error)
+{
+    uint64_t used = used_bytes();
+    if (SANITIZED || used == 0)
+        return true;
+    uint64_t most = used + stack_bytes() + cache_bytes() + 3 * setup->memory_bytes +
+                    2 * setup->message_bytes + SPARE_BYTES;
+    return lower_limit(RLIMIT_AS, "address space", most, error);
+}
+
+/* Landlock: of all files only those in the folder can be opened, to read. Where the kernel has it not, or
+ * something else has used it up, the system calls alone are the fence: files can then be read that this user
+ * may read, and not be written. */
+static void limit_files(const struct folder *folder)
+{
+    const struct landlock_ruleset_attr everything = {
+        .handled_access_fs = 2 * LANDLOCK_ACCESS_FS_MAKE_SYM - 1, /* all that its first version knows */
+    };
+    const struct landlock_path_beneath_attr reading = {
+        .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR,
+        .parent_fd = folder->fd,
+    };
+    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &everything, sizeof everything, 0);
+    if (ruleset < 0)
+        return;
+    if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &reading, 0) == 0)
+        (void)syscall(SYS_landlock_restrict_self, ruleset, 0);
+    (void)close(ruleset);
+}
+
+bool confine_script(const struct folder *folder, const struct wire_setup *setup, struct error *error)
+{
+    if (!limit_address_space(setup, error))
+        return false;
+    if (!SANITIZED)
+        limit_files(folder);
+    return !setup->seccomp || syscalls_filter(error);
 }

@@ -1,13 +1,17 @@
-/* What a worker process gives up before it reads anything: signals, descriptors, limits, the way to new
- * rights. */
+/* What a worker process gives up, in two steps. At its birth: signals, descriptors, core dumps, the way to
+ * new rights. When it knows its script, and before the first line of it runs: files beyond the script's
+ * folder, address space, other processes, and all system calls that it can do without (syscalls.h). */
 #ifndef WORKER_CONFINE_H
 #define WORKER_CONFINE_H
 
 #include "common/error.h"
+#include "common/wire.h"
+#include "worker/folder.h"
 
 #include <stdbool.h>
 
-/* Confines this process for good; false with error where the system refuses. */
+/* Both hold for good; false with error where the system refuses. */
 bool confine_process(struct error *error);
+bool confine_script(const struct folder *folder, const struct wire_setup *setup, struct error *error);
 
 #endif

@@ -1,8 +1,8 @@
 /* The folder of a handler script, out of which its modules are read, and nothing from anywhere else.
  *
  * The folder is the one in which the script's file really lies: where the path given is a symbolic link, its
- * target's. Below it no symbolic link is followed and no ".." climbs out, by openat2 or, on kernels without
- * it, by opening each part of the path by itself. Knows no Lua. */
+ * target's. It stays the same for as long as the process lives, whatever becomes of the path. Below it no
+ * symbolic link is followed and no ".." climbs out: each part of a path is opened by itself. Knows no Lua. */
 #ifndef WORKER_FOLDER_H
 #define WORKER_FOLDER_H
 
@@ -16,7 +16,7 @@ enum { FOLDER_FILE_BYTES_MAX = 1024 * 1024 }; /* of one script; a larger one is 
 struct folder {
     int fd;
     char *prefix; /* the folder as the user wrote it, with its slash: "handlers/", or "" */
-    bool openat2; /* false: the kernel has it not */
+    char *script; /* the name that the script's file really has in it */
 };
 
 /* Opens the folder of `script`; false with error. */
@@ -30,7 +30,9 @@ enum folder_read { FOLDER_READ, FOLDER_MISSING, FOLDER_REFUSED };
 enum folder_read folder_read(const struct folder *folder, const char *path, struct buffer *content,
                              struct error *error);
 
-/* Reads the script itself, at the path given, links followed. As folder_read, `content` is to be cleared. */
-bool folder_read_script(const char *script, struct buffer *content, struct error *error);
+/* Reads the script itself; `name`, for errors, is how the user wrote it. As folder_read, `content` is to be
+ * cleared. */
+bool folder_read_script(const struct folder *folder, const char *name, struct buffer *content,
+                        struct error *error);
 
 #endif

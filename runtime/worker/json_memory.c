@@ -3,6 +3,16 @@
 
 #include <stdint.h>
 
+#include <lauxlib.h>
+
+enum {
+    SMALL_BYTES = 4096, /* more than a new module or an empty buffer needs */
+    /* cjson asks for 6 bytes for each byte of a string, behind what is in its buffer, and doubles the buffer
+     * until that fits: all of it stays under 1 GiB. */
+    STRING_BYTES_MAX = 64 * 1024 * 1024,
+    BUFFER_BYTES_MAX = 512 * 1024 * 1024,
+};
+
 /* In front of each block. LuaJIT's arena aligns to 8 bytes, and nothing that cjson keeps needs more. */
 struct head {
     size_t bytes; /* head and block */
@@ -15,25 +25,34 @@ void json_memory_use(struct quota *quota)
     current = quota;
 }
 
+static void *after_head(struct head *head, size_t bytes)
+{
+    head->bytes = bytes;
+    return head + 1;
+}
+
 void *json_realloc(void *block, size_t bytes)
 {
     struct head *old = block ? (struct head *)block - 1 : NULL;
-    size_t old_bytes = old ? old->bytes : 0;
     struct head *head = NULL;
-    if (bytes <= SIZE_MAX - sizeof *head)
-        head = quota_reallocate(current, old, old_bytes, sizeof *head + bytes);
+    if (bytes <= BUFFER_BYTES_MAX)
+        head = quota_reallocate(current, old, old ? old->bytes : 0, sizeof *head + bytes);
+    else
+        trip_arm(current->trip, TRIP_MEMORY);
     if (!head) {
         /* The block is as it was; the error leaves cjson. */
         (void)trip_raise(current->at_work);
         return NULL;
     }
-    head->bytes = sizeof *head + bytes;
-    return head + 1;
+    return after_head(head, sizeof *head + bytes);
 }
 
 void *json_malloc(size_t bytes)
 {
-    return json_realloc(NULL, bytes);
+    if (bytes > SMALL_BYTES)
+        return json_realloc(NULL, bytes);
+    struct head *head = quota_allocate_anyway(current, sizeof *head + bytes);
+    return head ? after_head(head, sizeof *head + bytes) : NULL;
 }
 
 void json_free(void *block)
@@ -42,4 +61,13 @@ void json_free(void *block)
         return;
     struct head *head = (struct head *)block - 1;
     (void)quota_reallocate(current, head, head->bytes, 0);
+}
+
+const char *json_tolstring(lua_State *lua, int index, size_t *ret_size)
+{
+    const char *text = lua_tolstring(lua, index, ret_size);
+    if (text && *ret_size > STRING_BYTES_MAX)
+        luaL_error(lua, "a string of %d bytes is too long for JSON: it can have %d", (int)*ret_size,
+                   STRING_BYTES_MAX);
+    return text;
 }

@@ -12,6 +12,19 @@ enum {
     STEP_URGENT = 1000,
 };
 
+/* LuaJIT's allocator: each block has a word in front of it, ends on a whole word, and has four words at
+ * least. */
+static const size_t word_bytes = 8;
+
+/* What a block of so many bytes takes of the arena. */
+static size_t block_bytes(size_t bytes)
+{
+    if (bytes == 0)
+        return 0;
+    size_t words = (word_bytes + bytes + word_bytes - 1) / word_bytes;
+    return (words < 4 ? 4 : words) * word_bytes;
+}
+
 /* A cycle begins at five eighths of the limit at the latest; past the half it hurries. Only stores to the
  * state's numbers: safe inside the allocator. */
 static void set_pace(struct quota *quota)
@@ -41,8 +54,7 @@ static bool look(struct quota *quota, size_t wanted)
     return wanted <= quota->refuse_at;
 }
 
-/* False where the native stack is so deep that there is no memory for going on. */
-static bool has_stack(struct quota *quota)
+bool quota_has_stack(struct quota *quota)
 {
     const char *here = __builtin_frame_address(0);
     if (here >= quota->stack.trip_below)
@@ -52,20 +64,25 @@ static bool has_stack(struct quota *quota)
     return here >= quota->stack.refuse_below;
 }
 
+static void count(struct quota *quota, size_t used)
+{
+    quota->used = used;
+    if (used > quota->peak)
+        quota->peak = used;
+}
+
 static void *allocate(void *data, void *block, size_t old_bytes, size_t new_bytes)
 {
     struct quota *quota = data;
-    size_t wanted = quota->used - old_bytes + new_bytes;
-    if (new_bytes > old_bytes && ((wanted > quota->watch && !look(quota, wanted)) || !has_stack(quota)))
+    size_t wanted = quota->used - block_bytes(old_bytes) + block_bytes(new_bytes);
+    if (new_bytes > old_bytes && ((wanted > quota->watch && !look(quota, wanted)) || !quota_has_stack(quota)))
         return NULL;
     void *moved = quota->allocate(quota->arena, block, old_bytes, new_bytes);
     if (!moved && new_bytes > 0) {
         trip_arm(quota->trip, TRIP_MEMORY);
         return NULL;
     }
-    quota->used = wanted;
-    if (wanted > quota->peak)
-        quota->peak = wanted;
+    count(quota, wanted);
     return moved;
 }
 
@@ -114,14 +131,23 @@ struct quota *quota_of(lua_State *lua)
 void quota_collect(struct quota *quota)
 {
     (void)lua_gc(quota->trip->lua, LUA_GCCOLLECT, 0);
+    quota->live = quota->used;
     set_pace(quota);
+}
+
+/* Near the limit a collection comes before the message: where the message would not fit, and else only where
+ * there is garbage for it, or a state with much alive would collect for each message anew. */
+static bool is_worth_collecting(const struct quota *quota, size_t wanted)
+{
+    return wanted > quota->limit || (wanted > quota->limit - quota->limit / 8 &&
+                                     quota->used > add_up_to(quota->live, quota->limit / PACE_STEPS));
 }
 
 void quota_begin(struct quota *quota, size_t message_bytes)
 {
     /* The body is there as it came, as a string, and decoded. */
     size_t wanted = add_up_to(add_up_to(quota->used, message_bytes), add_up_to(message_bytes, message_bytes));
-    if (wanted > quota->limit - quota->limit / 8)
+    if (is_worth_collecting(quota, wanted))
         quota_collect(quota);
     quota->at_work = quota->trip->lua;
     quota->used += message_bytes;
@@ -158,4 +184,15 @@ size_t quota_room(const struct quota *quota)
 void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
 {
     return allocate(quota, block, old_bytes, new_bytes);
+}
+
+void *quota_allocate_anyway(struct quota *quota, size_t bytes)
+{
+    void *block = quota->allocate(quota->arena, NULL, 0, bytes);
+    if (!block)
+        return NULL;
+    count(quota, quota->used + block_bytes(bytes));
+    if (quota->used > quota->watch)
+        (void)look(quota, quota->used);
+    return block;
 }

@@ -1,5 +1,5 @@
 /* The memory quota of a Lua state: LuaJIT's own allocator (an arena of its own for each state, which goes
- * back to the system at once when the state is closed), with every byte counted.
+ * back to the system at once when the state is closed), with every byte counted that it takes for a block.
  *
  * Past `limit` memory is still given, but the message is over (trip.h): scripts that catch a refusal and go
  * on can crash LuaJIT, an overdraft cannot. Refused is only what lies past `refuse_at`, for what a hook does
@@ -8,7 +8,8 @@
  *
  * LuaJIT collects by the ratio of heap to live heap, and knows of no limit: the pace is set so that a cycle
  * ends before the limit does. The allocator is also where deep recursion through C is noticed, since a
- * coroutine or a frame of Lua's stack costs memory at some point. */
+ * coroutine or a frame of Lua's stack costs memory at some point; coroutines that have their memory already
+ * are noticed where they are entered (sandbox.c). */
 #ifndef WORKER_QUOTA_H
 #define WORKER_QUOTA_H
 
@@ -27,6 +28,7 @@ struct quota {
     void *arena;
     size_t used;
     size_t peak;
+    size_t live;  /* `used` after the last full collection; 0 before the first */
     size_t limit; /* limits.memory; SIZE_MAX: none */
     size_t refuse_at;
     size_t watch; /* `used` past this: look at the limit and the pace */
@@ -42,7 +44,7 @@ void quota_close_state(struct quota *quota, lua_State *lua);
 /* The quota of a state, from any coroutine of it. */
 struct quota *quota_of(lua_State *lua);
 
-/* A message of this size is at hand: charges it, after making room where garbage is in the way. Past the
+/* A message of this size is at hand: charges it, after making room where much garbage is in the way. Past the
  * limit it trips. */
 void quota_begin(struct quota *quota, size_t message_bytes);
 void quota_end(struct quota *quota, size_t message_bytes);
@@ -56,6 +58,13 @@ size_t quota_room(const struct quota *quota);
 /* For memory on behalf of the state outside of Lua: as realloc, with the old size. NULL where it is refused.
  */
 void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes);
+
+/* The same for a new block that must not be refused; NULL only where the system has none. */
+void *quota_allocate_anyway(struct quota *quota, size_t bytes);
+
+/* Looks how deep the native stack is, and trips where it is too deep; false where it is so deep that there is
+ * no memory for going on. */
+bool quota_has_stack(struct quota *quota);
 
 /* Collects all garbage there is. Only between messages. */
 void quota_collect(struct quota *quota);

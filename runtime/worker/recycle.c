@@ -16,26 +16,24 @@ static void look(struct recycle *recycle, struct state *state)
     int64_t began_ns = clock_now_ns();
     quota_collect(&state->quota);
     int64_t ended_ns = clock_now_ns();
-    recycle->live_bytes = state_heap_bytes(state);
     recycle->next_look_ns = ended_ns + (ended_ns - began_ns) * LOOK_SHARE;
 }
 
-static void begin(struct recycle *recycle, const struct state *state)
+static void begin(struct recycle *recycle)
 {
     recycle->messages = 0;
     recycle->opened_ns = clock_now_ns();
-    recycle->live_bytes = state_heap_bytes(state);
     recycle->next_look_ns = 0;
 }
 
 void recycle_start(struct recycle *recycle, struct state *state)
 {
     uint64_t most = state->assignment->limits.recycle_memory_bytes;
-    begin(recycle, state);
-    if (most == 0 || recycle->live_bytes <= most)
+    begin(recycle);
+    if (most == 0 || state_heap_bytes(state) <= most)
         return;
     look(recycle, state);
-    recycle->too_low = recycle->live_bytes > most;
+    recycle->too_low = state->quota.live > most;
 }
 
 static enum wire_recycle_reason reason_of_trip(enum trip_kind kind)
@@ -59,10 +57,13 @@ static bool is_too_large(struct recycle *recycle, struct state *state, int64_t n
     uint64_t heap = state_heap_bytes(state);
     if (most == 0 || heap <= most || recycle->too_low)
         return false;
-    if (now_ns < recycle->next_look_ns && heap < recycle->live_bytes + most / 4)
+    /* Of a collection that a message near the limit asked for. */
+    if (state->quota.live > most)
+        return true;
+    if (now_ns < recycle->next_look_ns && heap < state->quota.live + most / 4)
         return false;
     look(recycle, state);
-    return recycle->live_bytes > most;
+    return state->quota.live > most;
 }
 
 enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct state *state, int64_t now_ns)
@@ -78,7 +79,7 @@ enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct s
 
 void recycle_rest(struct recycle *recycle, struct state *state)
 {
-    if (state_heap_bytes(state) > 2 * recycle->live_bytes + REST_GARBAGE &&
+    if (state_heap_bytes(state) > 2 * state->quota.live + REST_GARBAGE &&
         clock_now_ns() >= recycle->next_look_ns)
         look(recycle, state);
 }
@@ -101,7 +102,7 @@ bool recycle_run(struct recycle *recycle, struct state *state, enum wire_recycle
     state_close(state);
     if (!state_open(state, assignment, link, error) || !script_load(state, error))
         return false;
-    begin(recycle, state);
+    begin(recycle);
     told->pause_ns = recycle->opened_ns - began_ns;
     return true;
 }

@@ -17,7 +17,6 @@
 struct recycle {
     uint64_t messages;    /* that the state at hand has handled */
     int64_t opened_ns;    /* since when it has been at hand */
-    uint64_t live_bytes;  /* its heap after the last full collection, or when it was opened */
     int64_t next_look_ns; /* no full collection before this */
     bool too_low; /* recycle.memory is below what the script needs from the start: it is not looked at */
 };

@@ -42,7 +42,7 @@ static int load_file(struct state *state, lua_State *lua, const char *path)
     struct buffer content;
     struct error error;
     int pushed = 0;
-    switch (folder_read(&state->folder, path, &content, &error)) {
+    switch (folder_read(&state->assignment->folder, path, &content, &error)) {
     case FOLDER_READ:
         pushed = script_compile(state, lua, path, &content) ? 1 : 2;
         break;
@@ -79,8 +79,8 @@ int require_load_module(lua_State *lua)
     }
     lua_pushnil(lua);
     write_path(path, name, "");
-    lua_pushfstring(lua, "there is neither %s%s.lua nor %s%s/init.lua", state->folder.prefix, path,
-                    state->folder.prefix, path);
+    lua_pushfstring(lua, "there is neither %s%s.lua nor %s%s/init.lua", state->assignment->folder.prefix,
+                    path, state->assignment->folder.prefix, path);
     lua_pushboolean(lua, true);
     return 3;
 }

@@ -4,6 +4,7 @@
 
 #include "common/scripts.h"
 #include "worker/handler.h"
+#include "worker/lua_cache.h"
 #include "worker/lua_log.h"
 #include "worker/lua_memory.h"
 #include "worker/require.h"
@@ -64,10 +65,22 @@ static void install_decoder(lua_State *lua)
     lua_pop(lua, 1);
 }
 
-/* (): the coroutine that calls is about to call cjson */
+/* (): the coroutine that calls is about to call cjson, unless the message is over */
 static int enter_json(lua_State *lua)
 {
-    state_of(lua)->quota.at_work = lua;
+    struct state *state = state_of(lua);
+    if (state->trip.kind != TRIP_NONE)
+        return trip_raise(lua);
+    state->quota.at_work = lua;
+    return 0;
+}
+
+/* (): a coroutine is about to be entered, unless the message is over or the stack too deep */
+static int enter_coroutine(lua_State *lua)
+{
+    struct state *state = state_of(lua);
+    if (!quota_has_stack(&state->quota) || state->trip.kind != TRIP_NONE)
+        return trip_raise(lua);
     return 0;
 }
 
@@ -86,6 +99,8 @@ static void push_host(struct state *state, lua_State *lua)
     lua_setfield(lua, -2, "cjson");
     push_cjson(lua, luaopen_cjson_safe);
     lua_setfield(lua, -2, "cjson.safe");
+    lua_cache_push(state, lua);
+    lua_setfield(lua, -2, "cache");
     lua_log_push(state, lua);
     lua_setfield(lua, -2, "log");
     lua_memory_push(state, lua);
@@ -94,6 +109,8 @@ static void push_host(struct state *state, lua_State *lua)
     lua_setfield(lua, -2, "load_module");
     state_push_function(state, lua, enter_json);
     lua_setfield(lua, -2, "enter_json");
+    state_push_function(state, lua, enter_coroutine);
+    lua_setfield(lua, -2, "enter_coroutine");
     state_push_function(state, lua, tripped);
     lua_setfield(lua, -2, "tripped");
 }

@@ -33,17 +33,18 @@ static bool compile(lua_State *lua, const char *path, const struct buffer *conte
 bool script_compile(struct state *state, lua_State *lua, const char *path, const struct buffer *content)
 {
     char full_path[PATH_MAX + NAME_MAX];
-    (void)snprintf(full_path, sizeof full_path, "%s%s", state->folder.prefix, path);
+    (void)snprintf(full_path, sizeof full_path, "%s%s", state->assignment->folder.prefix, path);
     return compile(lua, full_path, content);
 }
 
 /* () -> the script's chunk */
 static int load_script(lua_State *lua)
 {
-    const char *script = state_of(lua)->assignment->script;
+    const struct assignment *assignment = state_of(lua)->assignment;
+    const char *script = assignment->script;
     struct buffer content;
     struct error error;
-    bool read = folder_read_script(script, &content, &error);
+    bool read = folder_read_script(&assignment->folder, script, &content, &error);
     bool compiled = read && compile(lua, script, &content);
     buffer_clear(&content);
     if (!read)

@@ -1,7 +1,7 @@
 /* The native stack that Lua runs on. Recursion through C (callbacks of gsub and sort, coroutines inside
  * coroutines) is bounded by Lua's own stack, at some 45 MiB of this one, except through coroutines, each of
- * which has a stack of its own. So the quota, which sees each coroutine's memory, looks how deep the stack is
- * (quota.h). */
+ * which has a stack of its own. So the quota looks how deep this one is, whenever memory is taken and
+ * whenever a coroutine is entered (quota.h). */
 #ifndef WORKER_STACK_H
 #define WORKER_STACK_H
 

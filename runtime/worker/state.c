@@ -80,11 +80,9 @@ static void push_slots(struct state *state)
 bool state_open(struct state *state, const struct assignment *assignment, struct link *link,
                 struct error *error)
 {
-    *state = (struct state){ .assignment = assignment, .link = link, .folder.fd = -1 };
+    *state = (struct state){ .assignment = assignment, .link = link };
     state->deadline.limit_ns = assignment->limits.deadline_ns;
     state->deadline.trip = &state->trip;
-    if (!folder_open(&state->folder, assignment->script, error))
-        return false;
     uint64_t limit = assignment->limits.memory_bytes;
     state->lua = quota_open_state(&state->quota, &state->trip,
                                   limit < SIZE_MAX / 4 ? (size_t)limit : SIZE_MAX / 4, assignment->stack);
@@ -110,7 +108,6 @@ void state_close(struct state *state)
     outbox_clear(&state->outbox);
     if (state->lua)
         quota_close_state(&state->quota, state->lua);
-    folder_close(&state->folder);
     state->lua = NULL;
 }
 

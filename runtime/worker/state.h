@@ -10,6 +10,7 @@
 #define WORKER_STATE_H
 
 #include "common/board.h"
+#include "common/cache.h"
 #include "common/error.h"
 #include "common/wire.h"
 #include "worker/deadline.h"
@@ -47,8 +48,10 @@ struct assignment {
     struct wire_setup limits;
     char *script; /* as the user wrote it */
     char *queue;
+    struct folder folder; /* of the script */
     struct stack_room stack;
     const struct board *board;
+    struct cache *cache;    /* of all workers */
     struct buffer *prelude; /* scripts/sandbox.lua, compiled; empty before the first state. See sandbox.c */
 };
 
@@ -56,7 +59,6 @@ struct state {
     lua_State *lua;
     const struct assignment *assignment;
     struct link *link; /* where log lines go */
-    struct folder folder;
     struct quota quota;
     struct trip trip;
     struct deadline deadline;      /* the tick looks at it at any moment */

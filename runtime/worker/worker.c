@@ -4,6 +4,7 @@
 #include "worker/worker.h"
 
 #include "common/board.h"
+#include "common/cache.h"
 #include "common/clock.h"
 #include "common/inherit.h"
 #include "common/log.h"
@@ -34,6 +35,7 @@ struct worker {
     struct link link;
     struct tick tick;
     struct board *board;
+    struct cache cache;
     struct assignment assignment;
     struct buffer prelude;
     struct state state;
@@ -58,9 +60,10 @@ static bool worker_open(struct worker *worker, struct error *error)
         return false;
     worker->board = board_map(WORKER_BOARD_FD, error);
     worker->assignment.board = worker->board;
+    worker->assignment.cache = &worker->cache;
     worker->assignment.prelude = &worker->prelude;
     buffer_init(&worker->prelude, PRELUDE_BYTES_MAX);
-    return worker->board != NULL;
+    return worker->board && cache_map(&worker->cache, WORKER_CACHE_FD, error);
 }
 
 static void worker_close(struct worker *worker)
@@ -69,7 +72,9 @@ static void worker_close(struct worker *worker)
     tick_close(&worker->tick);
     link_close(&worker->link);
     board_close(worker->board);
+    cache_unmap(&worker->cache);
     buffer_clear(&worker->prelude);
+    folder_close(&worker->assignment.folder);
     free(worker->assignment.script);
     free(worker->assignment.queue);
 }
@@ -115,11 +120,15 @@ static void try_recycle_memory(struct worker *worker)
                  "state is recycled by messages only");
 }
 
-/* Opens the state and loads the script, and tells the host which of both it was: ready or failed. */
+/* Confines itself, opens the state and loads the script, and tells the host what came of it: ready or failed.
+ */
 static bool load(struct worker *worker)
 {
     struct error error;
-    bool loaded = state_open(&worker->state, &worker->assignment, &worker->link, &error) &&
+    struct assignment *assignment = &worker->assignment;
+    bool loaded = folder_open(&assignment->folder, assignment->script, &error) &&
+                  confine_script(&assignment->folder, &assignment->limits, &error) &&
+                  state_open(&worker->state, assignment, &worker->link, &error) &&
                   script_load(&worker->state, &error);
     if (loaded) {
         const struct wire_ready ready = { .heap_bytes = state_heap_bytes(&worker->state) };
@@ -284,7 +293,7 @@ static enum exit_code live(struct worker *worker, struct error *error)
 
 int worker_main(void)
 {
-    struct worker worker = { .state.folder.fd = -1 };
+    struct worker worker = { .assignment.folder.fd = -1 };
     struct error error = { .code = ERROR_NONE };
     enum exit_code code = EXIT_BROKEN;
     if (!confine_process(&error))

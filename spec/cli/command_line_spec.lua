@@ -99,9 +99,18 @@ describe("the command line", function()
   it("tells its version and those of its libraries", function()
     local result = run("version")
     assert.equal(0, result.code)
-    assert.matches("^moonrabbit %d+%.%d+%.%d+\nLuaJIT 2%.1%S*\nrabbitmq%-c %d+%.%d+%.%d+\nlibev %d+%.%d+\n",
-      result.out)
+    assert.matches("^moonrabbit %d+%.%d+%.%d+\nLuaJIT 2%.1%S*: [^\n]+\n" ..
+      "libseccomp %d+%.%d+%.%d+: [^\n]+\nrabbitmq%-c %d+%.%d+%.%d+\nlibev %d+%.%d+\n$", result.out)
     assert.equal(result.out, run("--version").out)
+  end)
+
+  -- Which of both it is depends on how LuaJIT was built; that it could be tried does not.
+  it("tells what ends a compiled loop here", function()
+    local out = run("version").out
+    local by_hook = out:find(": a hook ends compiled loops, at limits.deadline\n", 1, true)
+    local by_kill = out:find(": no hook ends compiled loops, but a kill, at limits.deadline + limits.grace\n",
+      1, true)
+    assert.is_true((by_hook or by_kill) ~= nil, out)
   end)
 
   it("names the command that was meant", function()

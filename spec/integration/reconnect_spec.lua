@@ -34,6 +34,7 @@ describe("a broker that goes under load", function()
   -- -> the counts; how many messages were handled again, and the most that one was
   local function run(go_away, queue_options)
     local queue = rabbit.queue("reconnect", queue_options)
+    rabbit.write_to_disk()
     consumer.fill(queue, COUNT)
     local program = consumer.start(queue, SLOW,
       { workers = 2, prefetch = PREFETCH, ["exit-when-idle"] = consumer.IDLE })

@@ -238,7 +238,7 @@ describe("a script that cannot run", function()
       "whose `teardown` is a boolean" },
     ["requires what is not there"] = { "local x = 1\nrequire 'no.such'",
       "handler.lua:2: module 'no.such' cannot be loaded", "there is neither no/such.lua nor no/such/init.lua",
-      "moonrabbit brings cjson, cjson.safe," },
+      "moonrabbit brings cache, cjson, cjson.safe," },
     ["requires what does not parse"] = { "require 'broken'", "module 'broken' cannot be loaded",
       "broken.lua:2:", "near '%'" },
     ["requires what raises"] = { "require 'raises'", "raises.lua:1: on purpose" },

@@ -1,6 +1,6 @@
 -- What Linux offers and lua-posix does not: descriptors that tell of a process's end and of a file's growth,
--- and a child that dies with its parent. The invariant: waiting is done in poll(2), never by looking again
--- and again. support.process is built on it.
+-- what a child used when it has ended, a child that dies with its parent, and one that gets no seccomp. The
+-- invariant: waiting is done in poll(2), never by looking again and again. support.process is built on it.
 local ffi = require "ffi"
 local poll = require "posix.poll"
 local time = require "posix.time"
@@ -13,12 +13,25 @@ ffi.cdef [[
   long read(int fd, void *buffer, size_t size);
   long readlink(const char *path, char *buffer, size_t size);
   char *strerror(int error);
+
+  struct moonrabbit_rusage {
+    long user_seconds, user_microseconds, system_seconds, system_microseconds, peak_kib, others[13];
+  };
+  struct moonrabbit_bpf { uint16_t code; uint8_t jump, jump_not; uint32_t value; };
+  struct moonrabbit_bpf_program { unsigned short length; struct moonrabbit_bpf *steps; };
+  int wait4(int pid, int *status, int options, struct moonrabbit_rusage *usage);
 ]]
 
 local SYS_PIDFD_OPEN = 434 -- the same on every architecture
 local IN_NONBLOCK_CLOEXEC = 0x80800
 local IN_MODIFY = 0x2
 local PR_SET_PDEATHSIG = 1
+local WNOHANG = 1
+local PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
+local SECCOMP_MODE_FILTER = 2
+local SYS_PRCTL = jit.arch == "x64" and 157 or 167
+local SYS_SECCOMP = jit.arch == "x64" and 317 or 277
+local EACCES = 13
 
 local linux = {}
 
@@ -61,6 +74,36 @@ function linux.watch_files(paths)
   return fd
 end
 
+local status_word = ffi.new("int[1]")
+local rusage = ffi.new("struct moonrabbit_rusage")
+
+local function usage_of(used)
+  return {
+    cpu_seconds = tonumber(used.user_seconds + used.system_seconds) +
+      tonumber(used.user_microseconds + used.system_microseconds) / 1e6,
+    peak_rss = tonumber(used.peak_kib) * 1024,
+  }
+end
+
+---Takes note of a child's end. What it used is its own and that of its children that it waited for: their
+---processor time together, and the most memory that any one of them had in use at once.
+---@param pid integer
+---@param options { wait: boolean } false: only where it has ended already
+---@return { code: integer?, signal: integer?, usage: { cpu_seconds: number, peak_rss: integer } }|nil ended
+function linux.reap(pid, options)
+  local found = checked("wait4", ffi.C.wait4(pid, status_word, options.wait and 0 or WNOHANG, rusage))
+  if found ~= pid then
+    return nil
+  end
+  local status = status_word[0]
+  local signal = bit.band(status, 0x7f)
+  return {
+    code = signal == 0 and bit.band(bit.rshift(status, 8), 0xff) or nil,
+    signal = signal ~= 0 and signal or nil,
+    usage = usage_of(rusage),
+  }
+end
+
 local scrap = ffi.new("char[4096]")
 
 ---Forgets the writes told so far. Look at the files after it, so that none goes unseen.
@@ -92,6 +135,29 @@ end
 ---@param signal integer
 function linux.die_with_parent(signal)
   checked("prctl", ffi.C.prctl(PR_SET_PDEATHSIG, ffi.cast("unsigned long", signal)))
+end
+
+-- Of a filter for the kernel: load a word of what is known of the call, compare it, answer.
+local LOAD, JUMP_IF_EQUAL, ANSWER = 0x20, 0x15, 0x06
+local CALL_OFFSET, ARGUMENT_OFFSET = 0, 16
+local ALLOWED, FAILS = 0x7fff0000, 0x00050000
+
+---In a child: from now on the kernel refuses it, and all that it starts, filters of system calls, as where a
+---container forbids them.
+function linux.refuse_seccomp()
+  local steps = ffi.new("struct moonrabbit_bpf[7]", {
+    { LOAD, 0, 0, CALL_OFFSET },
+    { JUMP_IF_EQUAL, 3, 0, SYS_SECCOMP },
+    { JUMP_IF_EQUAL, 0, 3, SYS_PRCTL },
+    { LOAD, 0, 0, ARGUMENT_OFFSET },
+    { JUMP_IF_EQUAL, 0, 1, PR_SET_SECCOMP },
+    { ANSWER, 0, 0, FAILS + EACCES },
+    { ANSWER, 0, 0, ALLOWED },
+  })
+  local program = ffi.new("struct moonrabbit_bpf_program", ffi.sizeof(steps) / ffi.sizeof(steps[0]), steps)
+  local none, mode = ffi.cast("long", 0), ffi.cast("long", SECCOMP_MODE_FILTER)
+  checked("prctl", ffi.C.prctl(PR_SET_NO_NEW_PRIVS, ffi.cast("long", 1), none, none, none))
+  checked("prctl", ffi.C.prctl(PR_SET_SECCOMP, mode, program))
 end
 
 return linux

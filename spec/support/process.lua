@@ -9,7 +9,6 @@ local fcntl = require "posix.fcntl"
 local posix_signal = require "posix.signal"
 local stdlib = require "posix.stdlib"
 local unistd = require "posix.unistd"
-local wait = require "posix.sys.wait"
 local linux = require "support.linux"
 
 local TIMEOUT_SECONDS = 30
@@ -113,6 +112,9 @@ local function become(argv, options, parent, stdin, stdout, stderr)
   if unistd.getppid() ~= parent then
     return "the spec that started it is gone"
   end
+  if options.refuse_seccomp then
+    linux.refuse_seccomp()
+  end
   if options.cwd then
     assert(unistd.chdir(options.cwd))
   end
@@ -138,7 +140,8 @@ process.Process = Process -- for support.moonrabbit to build on
 
 ---Starts a program, found by PATH when its name has no slash.
 ---@param argv string[] the program and its arguments
----@param options? { env?: table<string, string|false>, cwd?: string, stdin?: string } env false unsets
+---@param options? { env?: table<string, string|false>, cwd?: string, stdin?: string,
+---  refuse_seccomp?: boolean } env false unsets
 ---@return table process
 function process.start(argv, options)
   options = options or {}
@@ -163,21 +166,14 @@ function process.start(argv, options)
   return self
 end
 
--- Takes note of the end, if it has come; `options` are those of waitpid.
+-- Takes note of the end, if it has come.
 local function reap(self, options)
-  if self.ended then
-    return
-  end
-  local pid, how, status = wait.wait(self.pid, options)
-  if pid ~= self.pid then
+  local ended = not self.ended and linux.reap(self.pid, options)
+  if not ended then
     return
   end
   self.ended = true
-  if how == "exited" then
-    self.code = status
-  else
-    self.signal = status
-  end
+  self.code, self.signal, self.usage = ended.code, ended.signal, ended.usage
   unistd.close(self.end_fd)
   unistd.close(self.growth_fd)
 end
@@ -189,7 +185,7 @@ end
 function Process:wait_until(condition, timeout)
   local deadline = linux.now() + (timeout or TIMEOUT_SECONDS)
   while true do
-    reap(self, wait.WNOHANG)
+    reap(self, { wait = false })
     if not self.ended then
       linux.clear_watch(self.growth_fd)
     end
@@ -205,6 +201,7 @@ function Process:wait_until(condition, timeout)
   end
 end
 
+---Waits for its end; what it and its children used is in `usage` then (see linux.reap).
 ---@param timeout? number seconds
 ---@return integer|nil code, or nil and "timeout" or "signal N"
 function Process:wait(timeout)
@@ -266,7 +263,7 @@ end
 
 ---@return boolean
 function Process:running()
-  reap(self, wait.WNOHANG)
+  reap(self, { wait = false })
   return not self.ended
 end
 
@@ -291,7 +288,7 @@ end
 
 local function finish(self)
   posix_signal.killpg(self.pid, posix_signal.SIGKILL) -- the group may outlive its leader
-  reap(self, 0)
+  reap(self, { wait = true })
   self.out:close()
   self.err:close()
   started[self] = nil
@@ -381,28 +378,56 @@ function process.fds(pid)
   return count, targets
 end
 
-local function status(pid, key)
-  local text = read_file(("/proc/%d/status"):format(pid))
-  return tonumber((text or ""):match("\n" .. key .. ":%s*(%d+)"))
+---@param pid integer
+---@param name string of a file there: "environ", "cmdline", "limits", ...
+---@return string|nil text
+function process.proc(pid, name)
+  return read_file(("/proc/%d/%s"):format(pid, name))
+end
+
+---@param pid integer
+---@param key string of a line in its status: "Threads", "Seccomp", ...
+---@return integer|nil
+function process.status(pid, key)
+  return tonumber((process.proc(pid, "status") or ""):match("\n" .. key .. ":%s*(%d+)"))
+end
+
+local LARGEST_MAPPING = 256 * 1024 * 1024 -- what is larger is AddressSanitizer's shadow, of terabytes
+
+---Looks through all memory of a process that can be read.
+---@param pid integer
+---@param texts string[] none longer than a page
+---@return table<string, boolean> found by text
+function process.find_in_memory(pid, texts)
+  local found, memory = {}, assert(io.open(("/proc/%d/mem"):format(pid), "rb"))
+  for from, to in process.proc(pid, "maps"):gmatch("(%x+)%-(%x+) r") do
+    from, to = tonumber(from, 16), tonumber(to, 16)
+    local content = to - from <= LARGEST_MAPPING and memory:seek("set", from) and memory:read(to - from)
+    for _, text in ipairs(content and texts or {}) do
+      found[text] = found[text] or content:find(text, 1, true) ~= nil or nil
+    end
+  end
+  memory:close()
+  return found
 end
 
 ---@param pid integer
 ---@return integer|nil number of threads
 function process.threads(pid)
-  return status(pid, "Threads")
+  return process.status(pid, "Threads")
 end
 
 ---@param pid integer
 ---@return integer|nil bytes of memory in use
 function process.rss(pid)
-  local kilobytes = status(pid, "VmRSS")
+  local kilobytes = process.status(pid, "VmRSS")
   return kilobytes and kilobytes * 1024
 end
 
 ---@param pid integer
 ---@return integer|nil bytes of memory in use when it was most
 function process.peak_rss(pid)
-  local kilobytes = status(pid, "VmHWM")
+  local kilobytes = process.status(pid, "VmHWM")
   return kilobytes and kilobytes * 1024
 end
 

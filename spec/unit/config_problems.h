@@ -117,7 +117,7 @@ static const struct problem_case problem_cases[] = {
     { { WITH("zzzzzz = 1") },
       { "mr.lua: zzzzzz is unknown: there are broker, cache, consumers, exit_when_idle, log, max_messages, "
         "memory, "
-        "shutdown_timeout, status" } },
+        "sandbox, shutdown_timeout, status" } },
     { { WITH("queue = 'x'") }, { "mr.lua: queue is unknown: did you mean consumers[...].queue?" } },
     { { WITH("heartbeat = 1") }, { "mr.lua: heartbeat is unknown: did you mean broker.heartbeat?" } },
     { { WITH("[1] = 1") }, { "mr.lua: [1] is unknown: there are broker" } },

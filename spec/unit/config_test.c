@@ -211,6 +211,7 @@ static const struct key_case key_cases[] = {
       "100ms", "100000000" },
     { "status.listen", ROOT(TEXT, status.listen), "127.0.0.1:9464", "'[::1]:0'", "[::1]:0", "host:1",
       "host:1", "off", "none" },
+    { "sandbox.seccomp", ROOT(UNSIGNED, sandbox.seccomp), "0", "'required'", "1", "off", "2", "on", "0" },
     { "shutdown_timeout", ROOT(WHOLE, shutdown_timeout_ns), "30000000000", "0", "0", "1", "1000000000", "2m",
       "120000000000" },
     { "log.level", ROOT(UNSIGNED, log_level), "1", "'debug'", "0", "warning", "2", "error", "3" },
@@ -284,7 +285,8 @@ static void assert_value(const struct key_case *key, const struct input *input, 
 static void assert_key(const struct key_case *key)
 {
     static const char head[] =
-        "local c = { broker = { url = 'amqps://h', tls = {} }, cache = {}, memory = {}, status = {}, log = "
+        "local c = { broker = { url = 'amqps://h', tls = {} }, cache = {}, memory = {}, sandbox = {}, status "
+        "= {}, log = "
         "{},"
         " consumers = { { queue = 'q', handler = 'handler.lua', limits = {}, recycle = {}, retry = {},"
         " declare = {} } } }\n";

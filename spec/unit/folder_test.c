@@ -1,4 +1,4 @@
-/* Reading modules out of the script's folder, by openat2 and without it; see worker/folder.h. */
+/* Reading modules out of the script's folder, and nothing from outside of it; see worker/folder.h. */
 #include "worker/folder.h"
 
 #include <ftw.h>
@@ -107,7 +107,7 @@ static void check(const struct folder *folder, const char *path, const char *exp
     struct error error = { .text = "" };
     enum folder_read read = folder_read(folder, path, &content, &error);
     if ((read == FOLDER_READ) != (expected != NULL))
-        fail_msg("%s (openat2: %d): %d, %s", path, folder->openat2, (int)read, error.text);
+        fail_msg("%s: %d, %s", path, (int)read, error.text);
     if (expected) {
         assert_int_equal(content.size, strlen(expected));
         assert_true(content.size == 0 || memcmp(content.data, expected, content.size) == 0);
@@ -123,11 +123,8 @@ static void what_lies_in_the_folder_is_read_and_nothing_else(void **context)
     struct folder folder;
     struct error error;
     assert_true(folder_open(&folder, place->script, &error));
-    for (int openat2 = 1; openat2 >= 0; openat2--) {
-        folder.openat2 = openat2;
-        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-            check(&folder, cases[i].path, cases[i].content);
-    }
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        check(&folder, cases[i].path, cases[i].content);
     folder_close(&folder);
 }
 
@@ -140,13 +137,10 @@ static void a_name_too_long_is_refused(void **context)
     memset(path, 'x', sizeof path);
     path[sizeof path - 1] = '\0';
     assert_true(folder_open(&folder, place->script, &error));
-    for (int openat2 = 1; openat2 >= 0; openat2--) {
-        struct buffer content;
-        folder.openat2 = openat2;
-        assert_int_equal(folder_read(&folder, path, &content, &error), FOLDER_REFUSED);
-        assert_non_null(strstr(error.text, "File name too long"));
-        buffer_clear(&content);
-    }
+    struct buffer content;
+    assert_int_equal(folder_read(&folder, path, &content, &error), FOLDER_REFUSED);
+    assert_non_null(strstr(error.text, "File name too long"));
+    buffer_clear(&content);
     folder_close(&folder);
 }
 
@@ -159,7 +153,6 @@ static void no_descriptor_is_left_open(void **context)
     assert_int_equal(close(before), 0);
     for (int round = 0; round < 3; round++) {
         assert_true(folder_open(&folder, place->script, &error));
-        folder.openat2 = round == 0;
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
             check(&folder, cases[i].path, cases[i].content);
         folder_close(&folder);

@@ -432,7 +432,7 @@ static const struct script_case module_cases[] = {
       NOT_LOADED,
       "handler.lua:1: module 'nope.here' cannot be loaded: there is neither nope/here.lua nor "
       "nope/here/init.lua "
-      "(moonrabbit brings cjson, cjson.safe, log, memory)" },
+      "(moonrabbit brings cache, cjson, cjson.safe, log, memory)" },
     { "missing in the handler",
       HANDLER("require 'nope'"),
       { 0 },

@@ -15,6 +15,7 @@ static const struct wire_setup setup = {
     .recycle_memory_bytes = 0,
     .decode = WIRE_DECODE_RAW,
     .log_level = 255,
+    .seccomp = 1,
 };
 static const struct wire_deliver deliver = {
     .seq = UINT64_MAX - 1,
@@ -40,7 +41,8 @@ static void assert_setup(const struct wire_setup *is)
     assert_true(is->grace_ns == setup.grace_ns && is->message_bytes == setup.message_bytes);
     assert_true(is->recycle_messages == setup.recycle_messages);
     assert_true(is->recycle_memory_bytes == setup.recycle_memory_bytes);
-    assert_true(is->decode == setup.decode && is->log_level == setup.log_level);
+    assert_true(is->decode == setup.decode && is->log_level == setup.log_level &&
+                is->seccomp == setup.seccomp);
 }
 
 static void assert_deliver(const struct wire_deliver *is, const struct wire_deliver *wanted)

@@ -8,6 +8,8 @@
 
 #include "common/board.h"
 #include "common/buffer.h"
+#include "common/cache.h"
+#include "common/clock.h"
 #include "common/inherit.h"
 #include "common/log.h"
 #include "common/wire.h"
@@ -49,6 +51,8 @@ struct fixture {
     pid_t pid;
     int fd;
     struct board *board;
+    struct cache cache; /* as the host's; made by fixture_spawn where cache_fd is -1 */
+    int cache_fd;
     struct buffer input;
     size_t taken;
     uint64_t seq;
@@ -75,10 +79,14 @@ struct parcel {
 static inline void fixture_open(struct fixture *fixture)
 {
     *fixture = (struct fixture){
-        .limits = { .memory_bytes = 64 << 20, .message_bytes = MESSAGE_MAX, .log_level = LOG_INFO },
+        .limits = { .memory_bytes = 64 << 20,
+                    .message_bytes = MESSAGE_MAX,
+                    .log_level = LOG_INFO,
+                    .seccomp = true },
         .script = "handler.lua",
         .folder = "/tmp/moonrabbit-worker-XXXXXX",
         .fd = -1,
+        .cache_fd = -1,
     };
     assert_non_null(mkdtemp(fixture->folder));
     buffer_init(&fixture->input, 64 << 20);
@@ -123,8 +131,10 @@ static inline void fixture_become_worker(const struct fixture *fixture, int sock
     int high_socket = fcntl(socket_fd, F_DUPFD_CLOEXEC, 10),
         high_board = fcntl(board_fd, F_DUPFD_CLOEXEC, 10);
     int high_self = fcntl(self, F_DUPFD_CLOEXEC, 10);
-    if (high_socket >= 0 && high_board >= 0 && high_self >= 0 && dup2(high_socket, WORKER_SOCKET_FD) >= 0 &&
-        dup2(high_board, WORKER_BOARD_FD) >= 0 && chdir(fixture->folder) == 0)
+    int high_cache = fcntl(fixture->cache_fd, F_DUPFD_CLOEXEC, 10);
+    if (high_socket >= 0 && high_board >= 0 && high_self >= 0 && high_cache >= 0 &&
+        dup2(high_socket, WORKER_SOCKET_FD) >= 0 && dup2(high_board, WORKER_BOARD_FD) >= 0 &&
+        dup2(high_cache, WORKER_CACHE_FD) >= 0 && chdir(fixture->folder) == 0)
         (void)fexecve(high_self, arguments, environ);
     _exit(127);
 }
@@ -140,6 +150,17 @@ static inline void fixture_send(const struct fixture *fixture, const void *data,
     }
 }
 
+/* A cache that outlives the worker. */
+static inline void fixture_make_cache(struct fixture *fixture, size_t memory_bytes, size_t entries)
+{
+    const struct cache_config config = { .memory_bytes = memory_bytes,
+                                         .entries = entries,
+                                         .ttl_ns = 3600 * CLOCK_NS_PER_SECOND };
+    struct error error;
+    if (!cache_create(&fixture->cache, &config, &fixture->cache_fd, &error))
+        fail_msg("%s", error.text);
+}
+
 /* Starts the worker, which waits for its setup. */
 static inline void fixture_spawn(struct fixture *fixture)
 {
@@ -148,6 +169,8 @@ static inline void fixture_spawn(struct fixture *fixture)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     fixture->board = board_open(&board_fd, &error);
     assert_non_null(fixture->board);
+    if (fixture->cache_fd < 0)
+        fixture_make_cache(fixture, 1 << 20, 100);
     fixture->pid = fork();
     while (fixture->pid == 0 && fixture->nested && fork() > 0)
         (void)pause();
@@ -330,6 +353,9 @@ static inline void fixture_close(struct fixture *fixture)
     if (fixture->fd >= 0)
         (void)close(fixture->fd);
     board_close(fixture->board);
+    cache_unmap(&fixture->cache);
+    if (fixture->cache_fd >= 0)
+        (void)close(fixture->cache_fd);
     buffer_clear(&fixture->input);
     (void)nftw(fixture->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }

@@ -1,0 +1,10 @@
+-- Tries: to make long strings and look them up for ever.
+-- Expect: ended
+local attack = require "attack"
+
+return attack(function()
+  local all = {}
+  while true do
+    for i = 1, 1000 do all[("x"):rep(2000) .. i .. ("y"):rep(2000)] = i end
+  end
+end)

@@ -1,0 +1,7 @@
+-- Tries: to loop in the callbacks of gsub.
+-- Expect: ended
+local attack = require "attack"
+
+return attack(function()
+  while true do pcall(string.gsub, "xx", "x", function() while true do end end) end
+end)

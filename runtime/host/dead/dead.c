@@ -79,9 +79,15 @@ static enum fate fail_memory(struct work *work)
     return FAILED;
 }
 
+static void print(struct slice text)
+{
+    if (text.size > 0)
+        (void)fwrite(text.data, 1, text.size, stdout);
+}
+
 static void print_page(const struct work *work)
 {
-    (void)fwrite(work->page.data, 1, work->page.size, stdout);
+    print((struct slice){ .data = work->page.data, .size = work->page.size });
 }
 
 static enum fate list(struct work *work, const struct dead_letter *letter)
@@ -97,7 +103,7 @@ static enum fate list(struct work *work, const struct dead_letter *letter)
 static enum fate show(struct work *work, const struct dead_letter *letter)
 {
     if (work->order->body)
-        (void)fwrite(letter->body.data, 1, letter->body.size, stdout);
+        print(letter->body);
     else if (work->order->json)
         json_put_letter(&work->page, letter, true);
     else

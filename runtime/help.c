@@ -118,10 +118,10 @@ static const char version_text[] =
     "a handler in a compiled loop can be ended without killing its worker, and\n"
     "whether the kernel filters the system calls of workers.\n";
 
-static const char help_help_text[] =
-    "moonrabbit help [COMMAND]\n"
-    "\n"
-    "Explains a command: run, check, dead or version. So does moonrabbit COMMAND --help.\n";
+static const char help_help_text[] = "moonrabbit help [COMMAND]\n"
+                                     "\n"
+                                     "Explains a command: run, check, dead or version. So does\n"
+                                     "moonrabbit COMMAND --help.\n";
 
 static const char codes_text[] =
     "\n"
@@ -174,32 +174,35 @@ static size_t least(size_t a, size_t b, size_t c)
     return smaller < c ? smaller : c;
 }
 
-/* Levenshtein's distance of two words below WORD_MAX. */
+/* Levenshtein's distance of two words below WORD_MAX, where two neighbours swapped count as one. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t row[WORD_MAX];
-    size_t length = strlen(b);
-    for (size_t j = 0; j <= length; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= length; j++) {
-            size_t above = row[j];
-            row[j] = least(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
-            diagonal = above;
+    size_t rows[WORD_MAX + 1][WORD_MAX + 1] = { { 0 } };
+    size_t a_size = strlen(a), b_size = strlen(b);
+    for (size_t i = 0; i <= a_size; i++) {
+        for (size_t j = 0; j <= b_size; j++) {
+            if (i == 0 || j == 0) {
+                rows[i][j] = i + j;
+                continue;
+            }
+            rows[i][j] =
+                least(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && rows[i - 2][j - 2] + 1 < rows[i][j])
+                rows[i][j] = rows[i - 2][j - 2] + 1;
         }
     }
-    return row[length];
+    return rows[a_size][b_size];
 }
 
 const char *help_nearest_command(const char *word)
 {
     const char *nearest = NULL;
-    size_t nearest_distance = 3;
-    for (size_t i = 0; i < PAGE_COUNT && strlen(word) < WORD_MAX; i++) {
+    size_t length = strlen(word);
+    size_t nearest_distance = (length < 6 ? 1 : length / 3) + 1;
+    for (size_t i = 0; i < PAGE_COUNT && length < WORD_MAX; i++) {
         size_t d = distance(word, pages[i].command);
-        if (d < nearest_distance && d < strlen(pages[i].command)) {
+        if (d < nearest_distance) {
             nearest = pages[i].command;
             nearest_distance = d;
         }

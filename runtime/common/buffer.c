@@ -105,6 +105,16 @@ void buffer_shrink(struct buffer *buffer, size_t keep_bytes)
     buffer->capacity = 0;
 }
 
+void buffer_swap(struct buffer *one, struct buffer *other)
+{
+    const struct buffer before = *one;
+    *one = *other;
+    one->limit = before.limit;
+    size_t limit = other->limit;
+    *other = before;
+    other->limit = limit;
+}
+
 struct slice slice_of(const char *text)
 {
     return (struct slice){ .data = text, .size = strlen(text) };
@@ -113,4 +123,9 @@ struct slice slice_of(const char *text)
 bool slice_equals(struct slice slice, const char *text)
 {
     return slice.size == strlen(text) && memcmp(slice.data, text, slice.size) == 0;
+}
+
+bool slice_same(struct slice one, struct slice other)
+{
+    return one.size == other.size && (one.size == 0 || memcmp(one.data, other.data, one.size) == 0);
 }

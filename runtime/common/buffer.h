@@ -37,7 +37,11 @@ void buffer_consume(struct buffer *buffer, size_t size);
 /* Gives memory back when more than `keep_bytes` is allocated and the buffer is empty. */
 void buffer_shrink(struct buffer *buffer, size_t keep_bytes);
 
+/* Exchanges what they hold; each keeps its limit. */
+void buffer_swap(struct buffer *one, struct buffer *other);
+
 struct slice slice_of(const char *text);
 bool slice_equals(struct slice slice, const char *text);
+bool slice_same(struct slice one, struct slice other);
 
 #endif

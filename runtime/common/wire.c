@@ -109,6 +109,13 @@ void wire_add_recycled(struct buffer *buffer, const struct wire_recycled *recycl
     PUT(buffer, recycled->pause_ns);
 }
 
+void wire_add_publish(struct buffer *buffer, const struct wire_publish *publish)
+{
+    PUT(buffer, publish->seq);
+    PUT(buffer, publish->attributes_bytes);
+    PUT(buffer, publish->body_bytes);
+}
+
 void wire_stamp_deliver(char *to, const struct wire_deliver *deliver)
 {
     uint32_t size = WIRE_DELIVER_BYTES + deliver->attributes_bytes + deliver->body_bytes;
@@ -208,6 +215,24 @@ bool wire_take_recycled(struct slice *payload, struct wire_recycled *recycled)
         return false;
     *payload = rest;
     *recycled = taken;
+    return true;
+}
+
+bool wire_take_publish(struct slice *payload, struct wire_publish *publish)
+{
+    struct slice rest = *payload;
+    struct wire_publish taken;
+    const char *cursor = take(&rest, WIRE_PUBLISH_BYTES);
+    if (!cursor)
+        return false;
+    COPY(cursor, taken.seq);
+    COPY(cursor, taken.attributes_bytes);
+    COPY(cursor, taken.body_bytes);
+    if (taken.attributes_bytes > WIRE_PUBLISH_ATTRIBUTES_MAX || rest.size < taken.attributes_bytes ||
+        rest.size - taken.attributes_bytes > taken.body_bytes)
+        return false;
+    *payload = rest;
+    *publish = taken;
     return true;
 }
 

@@ -27,7 +27,21 @@ enum wire_type {
     WIRE_RESULT = 18,   /* struct wire_result, then TEXT: one for each WIRE_DELIVER, in any order */
     WIRE_LOG = 19,      /* struct wire_log, then TEXT and pairs of KEY and STRING or LITERAL */
     WIRE_RECYCLED = 20, /* struct wire_recycled: the Lua state was exchanged for a new one */
+    /* A message to publish: struct wire_publish, its attributes, and the body or the first piece of it. */
+    WIRE_PUBLISH = 21,
+    WIRE_PIECE = 22, /* the next piece of the body of the WIRE_PUBLISH before it, at least one byte */
 };
+
+/* What a handler publishes waits in the worker until the handler has succeeded. Then its WIRE_PUBLISH frames,
+ * each with its WIRE_PIECEs, come right before the WIRE_RESULT of the same seq, with no other frame in
+ * between, in the order in which they were asked for. Only a result of WIRE_ACK may have any: the host
+ * publishes them, and acks when the broker has confirmed all. One with seq 0 belongs to no delivery (setup,
+ * teardown) and is published as soon as it is whole.
+ *
+ * Attributes of a WIRE_PUBLISH, each once at the most: WIRE_EXCHANGE (left out: the default exchange),
+ * WIRE_ROUTING_KEY (left out: empty), WIRE_HEADERS, and those from WIRE_CONTENT_TYPE to WIRE_DELIVERY_MODE
+ * but WIRE_CLUSTER_ID. Texts have at most 255 bytes. WIRE_DELIVERY_MODE is written out; there is no default
+ * here. */
 
 enum wire_attribute_id {
     WIRE_SCRIPT = 1, /* path of the handler script */
@@ -131,6 +145,12 @@ struct wire_log {
     uint8_t level; /* enum log_level */
 };
 
+struct wire_publish {
+    uint64_t seq; /* of the delivery whose result follows; 0: of none */
+    uint32_t attributes_bytes;
+    uint32_t body_bytes; /* of all pieces together */
+};
+
 enum {
     WIRE_HEADER_BYTES = 8,
     WIRE_SETUP_BYTES = 51,
@@ -139,9 +159,14 @@ enum {
     WIRE_READY_BYTES = 8,
     WIRE_LOG_BYTES = 1,
     WIRE_RECYCLED_BYTES = 41,
+    WIRE_PUBLISH_BYTES = 16,
     WIRE_ATTRIBUTE_BYTES = 5,    /* in front of each attribute's bytes */
     WIRE_TEXT_MAX = 4096,        /* longer reasons and errors are cut by the sender */
     WIRE_REPORT_MAX = 64 * 1024, /* payload of any frame from worker to host */
+    WIRE_NAME_MAX = 255,         /* an AMQP short string: exchange, routing key, most properties */
+    WIRE_PUBLISH_ATTRIBUTES_MAX = 48 * 1024, /* of one WIRE_PUBLISH: they fit its frame */
+    WIRE_PUBLISHES_MAX = 1000,               /* by one message, or by one setup or teardown */
+    WIRE_PUBLISHES_BYTES_LEAST = 1024 * 1024,
     WIRE_ATTRIBUTES_MAX =
         160 * 1024 /* of one delivery: an AMQP header frame, re-encoded, fits (frame_max 128 KiB) */
 };
@@ -157,6 +182,13 @@ enum wire_next {
     WIRE_BROKEN /* no frame begins so: the peer cannot be trusted any further */
 };
 
+/* What one message may publish, attributes and bodies of all together: limits.message, and no less than
+ * WIRE_PUBLISHES_BYTES_LEAST. The worker refuses more as an error of the script, the host as a breach. */
+static inline uint64_t wire_publishes_bytes_max(uint64_t message_bytes)
+{
+    return message_bytes > WIRE_PUBLISHES_BYTES_LEAST ? message_bytes : WIRE_PUBLISHES_BYTES_LEAST;
+}
+
 /* Looks at the bytes that have come; on WIRE_FRAME the frame takes WIRE_HEADER_BYTES + payload.size of them.
  * A payload over `payload_max` is broken. */
 enum wire_next wire_next(struct slice bytes, size_t payload_max, struct wire_frame *frame);
@@ -171,6 +203,7 @@ void wire_add_result(struct buffer *buffer, const struct wire_result *result);
 void wire_add_ready(struct buffer *buffer, const struct wire_ready *ready);
 void wire_add_log(struct buffer *buffer, const struct wire_log *log);
 void wire_add_recycled(struct buffer *buffer, const struct wire_recycled *recycled);
+void wire_add_publish(struct buffer *buffer, const struct wire_publish *publish);
 
 /* Writes header and struct of a WIRE_DELIVER at `to` (WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES bytes): the host
  * keeps attributes and body behind it as they came, and stamps seq and attempt anew each time it hands the
@@ -186,6 +219,8 @@ bool wire_take_ready(struct slice *payload, struct wire_ready *ready);
 bool wire_take_log(struct slice *payload, struct wire_log *log);
 bool wire_take_recycled(struct slice *payload,
                         struct wire_recycled *recycled); /* with a reason that there is */
+/* Where the attributes are whole and not too large, and no more than the body follows them. */
+bool wire_take_publish(struct slice *payload, struct wire_publish *publish);
 
 struct wire_attribute {
     uint8_t id;

@@ -2,21 +2,27 @@
 #include "host/assembly.h"
 
 #include "common/wire.h"
+#include "host/letter.h"
 
 #include <string.h>
 
-enum { ENVELOPE_BYTES = WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES };
+enum {
+    ENVELOPE_BYTES = WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES,
+    HEAD_MAX = 1024,
+};
 
 void assembly_init(struct assembly *assembly)
 {
     *assembly = (struct assembly){ 0 };
     /* Exchange, routing key and tag are short strings of at most 255 bytes each. */
-    buffer_init(&assembly->head, 1024);
+    buffer_init(&assembly->head, HEAD_MAX + WIRE_ATTRIBUTES_MAX);
+    buffer_init(&assembly->restored, HEAD_MAX + WIRE_ATTRIBUTES_MAX);
 }
 
 void assembly_clear(struct assembly *assembly)
 {
     buffer_clear(&assembly->head);
+    buffer_clear(&assembly->restored);
 }
 
 void assembly_reset(struct assembly *assembly)
@@ -47,7 +53,8 @@ static enum assembly_next take_method(struct assembly *assembly, struct ledger *
     wire_add(&assembly->head, WIRE_ROUTING_KEY, event->routing_key);
     assembly->delivery = delivery;
     assembly->has_header = false;
-    return assembly->head.failed ? broken(error, "a short string is too long") : ASSEMBLY_MORE;
+    bool fits = !assembly->head.failed && assembly->head.size <= HEAD_MAX;
+    return fits ? ASSEMBLY_MORE : broken(error, "a short string is too long");
 }
 
 static enum assembly_next finish(struct assembly *assembly, struct ledger *ledger,
@@ -60,10 +67,22 @@ static enum assembly_next finish(struct assembly *assembly, struct ledger *ledge
     return ASSEMBLY_WHOLE;
 }
 
-/* Both kinds of attributes are bounded (head by its buffer, the header frame's by WIRE_ATTRIBUTES_MAX), and a
- * body that is kept is at most `body_limit`, a configured size: their sum cannot overflow. */
+/* All attributes in `head`, or where the message comes back in `restored`. */
+static struct buffer *join_attributes(struct assembly *assembly, struct slice attributes, const char *queue)
+{
+    struct buffer *head = &assembly->head;
+    struct buffer *restored = &assembly->restored;
+    (void)buffer_append(head, attributes.data, attributes.size);
+    buffer_reset(restored);
+    const struct slice all = { .data = head->data, .size = head->size };
+    enum letter_kind kind = letter_restore(all, queue, restored, &assembly->delivery->failed);
+    return kind == LETTER_NEW ? head : restored;
+}
+
+/* Both kinds of attributes are bounded by their buffers, and a body that is kept is at most `body_limit`, a
+ * configured size: their sum cannot overflow. */
 static enum assembly_next take_header(struct assembly *assembly, struct ledger *ledger,
-                                      const struct event *event, uint64_t body_limit,
+                                      const struct event *event, const char *queue, uint64_t body_limit,
                                       struct delivery **ret_delivery, struct error *error)
 {
     struct delivery *delivery = assembly->delivery;
@@ -72,18 +91,15 @@ static enum assembly_next take_header(struct assembly *assembly, struct ledger *
     delivery->oversized = event->body_bytes > body_limit;
     delivery->body_bytes = event->body_bytes;
     size_t kept = delivery->oversized ? 0 : (size_t)event->body_bytes;
-    size_t attributes = assembly->head.size + event->attributes.size;
-    if (!delivery_reserve(delivery, ENVELOPE_BYTES + attributes + kept)) {
+    const struct buffer *attributes = join_attributes(assembly, event->attributes, queue);
+    if (attributes->failed || !delivery_reserve(delivery, ENVELOPE_BYTES + attributes->size + kept)) {
         error_set(error, ERROR_FAILED,
                   "no memory for a message of %zu bytes: lower prefetch or limits.message", kept);
         return ASSEMBLY_BROKEN;
     }
-    char *cursor = delivery->frame + ENVELOPE_BYTES;
-    memcpy(cursor, assembly->head.data, assembly->head.size);
-    if (event->attributes.size)
-        memcpy(cursor + assembly->head.size, event->attributes.data, event->attributes.size);
-    delivery->attributes_bytes = (uint32_t)attributes;
-    delivery->frame_bytes = ENVELOPE_BYTES + attributes;
+    memcpy(delivery->frame + ENVELOPE_BYTES, attributes->data, attributes->size);
+    delivery->attributes_bytes = (uint32_t)attributes->size;
+    delivery->frame_bytes = ENVELOPE_BYTES + attributes->size;
     assembly->has_header = true;
     assembly->missing = event->body_bytes;
     return assembly->missing ? ASSEMBLY_MORE : finish(assembly, ledger, ret_delivery);
@@ -107,13 +123,14 @@ static enum assembly_next take_body(struct assembly *assembly, struct ledger *le
 }
 
 enum assembly_next assembly_take(struct assembly *assembly, struct ledger *ledger, const struct event *event,
-                                 uint64_t body_limit, struct delivery **ret_delivery, struct error *error)
+                                 const char *queue, uint64_t body_limit, struct delivery **ret_delivery,
+                                 struct error *error)
 {
     switch (event->kind) {
     case EVENT_DELIVER:
         return take_method(assembly, ledger, event, error);
     case EVENT_HEADER:
-        return take_header(assembly, ledger, event, body_limit, ret_delivery, error);
+        return take_header(assembly, ledger, event, queue, body_limit, ret_delivery, error);
     case EVENT_BODY:
         return take_body(assembly, ledger, event, ret_delivery, error);
     default:

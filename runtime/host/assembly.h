@@ -17,6 +17,7 @@
 struct assembly {
     struct delivery *delivery; /* arriving; NULL between deliveries */
     struct buffer head;        /* attributes that came with the method frame; memory is kept */
+    struct buffer restored;    /* all attributes of a message that comes back; memory is kept */
     uint64_t missing;          /* bytes of the body still to come */
     bool has_header;
 };
@@ -33,8 +34,10 @@ void assembly_reset(
     struct assembly *assembly); /* the channel is gone; the ledger drops the delivery itself */
 
 /* Takes EVENT_DELIVER, EVENT_HEADER or EVENT_BODY. */
+/* A message that the host itself had sent on is restored (letter.h): `queue` is where it comes from. */
 enum assembly_next assembly_take(struct assembly *assembly, struct ledger *ledger, const struct event *event,
-                                 uint64_t body_limit, struct delivery **ret_delivery, struct error *error);
+                                 const char *queue, uint64_t body_limit, struct delivery **ret_delivery,
+                                 struct error *error);
 
 /* The parts of a delivery that is held or dispatched; borrowed, valid until it is settled. */
 struct slice delivery_attributes(const struct delivery *delivery);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-static double random_share(void)
+double backoff_random_share(void)
 {
     uint32_t bits = 0;
     if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != (ssize_t)sizeof bits)
@@ -22,7 +22,7 @@ int64_t backoff_next_ns(struct backoff *backoff)
     if (backoff->failures < 1000)
         backoff->failures++;
     int64_t half = step / 2;
-    return half + (int64_t)((double)half * random_share());
+    return half + (int64_t)((double)half * backoff_random_share());
 }
 
 void backoff_reset(struct backoff *backoff)

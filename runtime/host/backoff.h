@@ -15,4 +15,6 @@ struct backoff {
 int64_t backoff_next_ns(struct backoff *backoff);
 void backoff_reset(struct backoff *backoff); /* after a success */
 
+double backoff_random_share(void); /* 0 to 1 */
+
 #endif

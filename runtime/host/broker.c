@@ -14,7 +14,7 @@ static void dial_next(struct broker *broker);
 
 static void tell_all(struct broker *broker, bool up)
 {
-    for (unsigned i = 0; i < broker->config->max_channels; i++) {
+    for (unsigned i = 0; i < broker->channel_count; i++) {
         const struct broker_listener *listener = &broker->channels[i];
         if (listener->owner)
             (up ? listener->up : listener->down)(listener->owner);
@@ -40,15 +40,16 @@ static void wait_and_dial(struct broker *broker)
         wait_ns = left_ns > 0 ? left_ns : 0;
     ev_timer_set(&broker->retry, (double)wait_ns / 1e9, 0);
     ev_timer_start(broker->loop, &broker->retry);
-    log_info(log_message("connecting again soon"), log_duration("wait_seconds", wait_ns));
+    log_info(log_message("connecting again soon"), log_text("purpose", broker->purpose),
+             log_duration("wait_seconds", wait_ns));
 }
 
 static void connection_is_lost(struct broker *broker)
 {
     bool closing = broker->state == BROKER_CLOSING;
     if (!closing)
-        log_warning(log_message("connection lost; the broker delivers again what was not settled"),
-                    log_text("error", broker->failure.text));
+        log_warning(log_message("connection lost; what was under way on it comes again"),
+                    log_text("purpose", broker->purpose), log_text("error", broker->failure.text));
     drop_connection(broker);
     broker->state = closing ? BROKER_STOPPED : BROKER_DOWN;
     tell_all(broker, false);
@@ -72,11 +73,13 @@ static void connection_event(struct broker *broker, const struct event *event)
     switch (event->kind) {
     case EVENT_BLOCKED:
         broker->blocked = true;
+        connection_set_patient(broker->connection, true);
         log_warning(log_message("the broker blocks publishers: it is short of memory or disk"),
                     log_bytes("reason", event->text.data, event->text.size));
         break;
     case EVENT_UNBLOCKED:
         broker->blocked = false;
+        connection_set_patient(broker->connection, false);
         log_info(log_message("the broker takes publishes again"));
         break;
     case EVENT_CLOSED:
@@ -100,7 +103,7 @@ static void dispatch(struct broker *broker, const struct event *event)
         return;
     }
     unsigned index = event->channel - 1u;
-    if (index < broker->config->max_channels && broker->channels[index].owner)
+    if (index < broker->channel_count && broker->channels[index].owner)
         broker->channels[index].event(broker->channels[index].owner, event);
 }
 
@@ -162,8 +165,10 @@ static void connection_is_up(struct broker *broker, struct connection *connectio
         ev_timer_set(&broker->heartbeat, heartbeat / 4.0, heartbeat / 4.0);
         ev_timer_start(broker->loop, &broker->heartbeat);
     }
-    log_info(log_message("connected"), log_text("broker", connection_name(connection)),
-             log_integer("heartbeat_seconds", heartbeat));
+    log_info(log_message("connected"), log_text("purpose", broker->purpose),
+             log_text("broker", connection_name(connection)), log_integer("heartbeat_seconds", heartbeat));
+    if (broker->came_up)
+        broker->came_up(broker->owner);
     tell_all(broker, true);
     /* What came with the last answer of the login lies in the library's buffer, and no descriptor wakes for
      * it. */
@@ -173,7 +178,7 @@ static void connection_is_up(struct broker *broker, struct connection *connectio
 static bool too_few_channels(const struct broker *broker, struct connection *connection, struct error *error)
 {
     unsigned highest = 0;
-    for (unsigned i = 0; i < broker->config->max_channels; i++)
+    for (unsigned i = 0; i < broker->channel_count; i++)
         highest = broker->channels[i].owner ? i + 1 : highest;
     unsigned most = connection_channel_max(connection);
     if (most == 0 || highest <= most)
@@ -227,7 +232,8 @@ static void dial_next(struct broker *broker)
 {
     struct error error;
     broker->state = BROKER_DIALING;
-    broker->dial = dial_start(broker->loop, broker->config, broker->next_url, on_dialed, broker, &error);
+    broker->dial = dial_start(broker->loop, broker->config, broker->channel_count, broker->next_url,
+                              on_dialed, broker, &error);
     if (!broker->dial) {
         log_error(log_message("cannot connect"), log_text("error", error.text));
         wait_and_dial(broker);
@@ -235,12 +241,16 @@ static void dial_next(struct broker *broker)
 }
 
 bool broker_init(struct broker *broker, struct ev_loop *loop, const struct broker_config *config,
-                 struct error *error)
+                 const char *purpose, unsigned channel_count, struct error *error)
 {
-    *broker = (struct broker){ .loop = loop, .config = config, .backoff = reconnect_backoff };
-    broker->channels = calloc(config->max_channels, sizeof *broker->channels);
+    *broker = (struct broker){ .loop = loop,
+                               .config = config,
+                               .purpose = purpose,
+                               .channel_count = channel_count,
+                               .backoff = reconnect_backoff };
+    broker->channels = calloc(channel_count, sizeof *broker->channels);
     if (!broker->channels)
-        return error_set(error, ERROR_FAILED, "no memory for %u channels", config->max_channels);
+        return error_set(error, ERROR_FAILED, "no memory for %u channels", channel_count);
     ev_io_init(&broker->readable, on_readable, -1, EV_READ);
     ev_io_init(&broker->writable, on_writable, -1, EV_WRITE);
     ev_init(&broker->heartbeat, on_heartbeat);
@@ -263,7 +273,7 @@ void broker_clear(struct broker *broker)
 uint16_t broker_channel_take(struct broker *broker, const struct broker_listener *listener,
                              struct error *error)
 {
-    for (unsigned i = 0; i < broker->config->max_channels; i++) {
+    for (unsigned i = 0; i < broker->channel_count; i++) {
         if (!broker->channels[i].owner) {
             broker->channels[i] = *listener;
             return (uint16_t)(i + 1);
@@ -271,7 +281,7 @@ uint16_t broker_channel_take(struct broker *broker, const struct broker_listener
     }
     error_set(error, ERROR_USAGE,
               "all %u channels are in use: raise broker.max_channels or run fewer consumers in one process",
-              broker->config->max_channels);
+              broker->channel_count);
     return 0;
 }
 
@@ -285,7 +295,8 @@ bool broker_start(struct broker *broker, struct error *error)
 {
     broker->give_up_ns = clock_now_ns() + broker->config->wait_ns;
     broker->state = BROKER_DIALING;
-    broker->dial = dial_start(broker->loop, broker->config, 0, on_dialed, broker, error);
+    broker->dial =
+        dial_start(broker->loop, broker->config, broker->channel_count, 0, on_dialed, broker, error);
     return broker->dial != NULL;
 }
 

@@ -1,5 +1,6 @@
-/* The broker as the host sees it: one consuming connection that is kept up over the list of URLs, and its
- * channels.
+/* The broker as the host sees it: a connection that is kept up over the list of URLs, and its channels. The
+ * host has two, since a broker that is short of memory stops reading where anything was published: one to
+ * consume and settle, one to publish.
  *
  * This is the one bounded owner of connections and channels: nobody else opens any. A channel belongs to a
  * listener, which is told when the connection stands, when it is gone, and each event for its channel.
@@ -31,6 +32,8 @@ enum broker_state { BROKER_DOWN, BROKER_DIALING, BROKER_UP, BROKER_CLOSING, BROK
 struct broker {
     struct ev_loop *loop;
     const struct broker_config *config;
+    const char *purpose;              /* of the connection, for the log */
+    unsigned channel_count;           /* at most so many */
     struct broker_listener *channels; /* number n is at n - 1; owner NULL: free */
     enum broker_state state;
     struct connection *connection; /* valid when up or closing */
@@ -39,25 +42,26 @@ struct broker {
     struct backoff backoff;
     int64_t give_up_ns; /* before the first success: when to stop trying */
     bool was_up;
-    bool blocked;
-    bool broken; /* broker_fail was called: dropped at the end of the turn */
+    bool blocked; /* nothing is to be published */
+    bool broken;  /* broker_fail was called: dropped at the end of the turn */
     struct error failure;
     ev_io readable;
     ev_io writable;
     ev_timer heartbeat;
     ev_timer retry;
     uint64_t reconnects;
+    void (*came_up)(void *owner);                           /* may be NULL */
     void (*stopped)(void *owner);                           /* after broker_stop: the connection is closed */
     void (*failed)(void *owner, const struct error *error); /* never came up: the program cannot start */
     void *owner;
 };
 
-/* `config` must outlive the broker. */
+/* `config` and `purpose` must outlive the broker. */
 bool broker_init(struct broker *broker, struct ev_loop *loop, const struct broker_config *config,
-                 struct error *error);
+                 const char *purpose, unsigned channel_count, struct error *error);
 void broker_clear(struct broker *broker); /* drops what is open, at once */
 
-/* Takes the lowest free channel number; 0 with an error where max_channels are taken. */
+/* Takes the lowest free channel number; 0 with an error where all are taken. */
 uint16_t broker_channel_take(struct broker *broker, const struct broker_listener *listener,
                              struct error *error);
 void broker_channel_release(struct broker *broker, uint16_t channel);

@@ -431,6 +431,8 @@ static void push_source(lua_State *L, const struct config_source *source)
     lua_setfield(L, -2, "file");
     lua_pushstring(L, source->handler);
     lua_setfield(L, -2, "handler");
+    lua_pushboolean(L, source->broker_only);
+    lua_setfield(L, -2, "broker_only");
     push_flags(L, source);
     lua_setfield(L, -2, "flags");
     push_environment(L, source->environment);
@@ -521,7 +523,8 @@ static void take_list(lua_State *L, const char *path, char ***ret_items, size_t 
 
 static void take_consumer(lua_State *L, struct consumer_config *consumer)
 {
-    consumer->declare.max_length = consumer->declare.max_bytes = consumer->declare.ttl_ns = -1;
+    consumer->declare.max_length = consumer->declare.max_bytes = -1;
+    consumer->declare.ttl_ns = consumer->declare.expires_ns = -1;
     take_values(L, consumer_places, consumer);
     take_list(L, "http.allow", &consumer->http_allow, &consumer->http_allow_count);
     lua_getfield(L, -1, "declare.type");
@@ -533,7 +536,7 @@ static void take_consumers(lua_State *L, struct config *config)
 {
     lua_getfield(L, -1, "consumers");
     size_t count = lua_objlen(L, -1);
-    config->consumers = calloc(count, sizeof *config->consumers);
+    config->consumers = calloc(count + 1, sizeof *config->consumers);
     if (!config->consumers)
         no_memory(L);
     config->consumer_count = count;

@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/log.h"
 #include "common/wire.h"
+#include "host/retry.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,6 +51,10 @@ struct declare_config {
     char *overflow; /* as x-overflow takes it */
     char *dead_letter_exchange;
     char *dead_letter_routing_key;
+    /* Of delay queues, which no configuration names: how long an unused queue lasts, and that the broker
+     * moves messages on with confirms. */
+    int64_t expires_ns;
+    bool at_least_once;
 };
 
 enum config_ordering { CONFIG_ORDERING_NONE, CONFIG_ORDERING_KEY, CONFIG_ORDERING_HEADER };
@@ -75,13 +80,7 @@ struct consumer_config {
         int64_t memory_bytes;
         int64_t process_memory_bytes;
     } recycle;
-    struct {
-        unsigned attempts; /* deliveries of one message at the most; at least 1 */
-        int64_t delay_ns;
-        double factor;
-        int64_t max_delay_ns;
-        double jitter; /* 0 to 1 */
-    } retry;
+    struct retry_policy retry;
     char *dead_letter; /* NULL: none */
     struct declare_config declare;
     char **http_allow;
@@ -117,7 +116,7 @@ struct config {
     int64_t max_messages;      /* --max-messages; 0: no end */
     int64_t exit_when_idle_ns; /* --exit-when-idle; -1: never */
     struct consumer_config *consumers;
-    size_t consumer_count; /* at least 1 */
+    size_t consumer_count; /* at least 1, and 0 where only the broker was asked for */
 };
 
 /* One option of the command line. */
@@ -132,6 +131,7 @@ struct config_source {
     const char *handler; /* HANDLER.lua on the command line; NULL: none */
     const struct config_flag *flags;
     size_t flag_count;
+    bool broker_only;   /* for a command that needs no consumers: keys of other groups are no options of it */
     char **environment; /* of the process: entries that begin with MOONRABBIT_ are looked at */
 };
 

@@ -32,7 +32,7 @@ static bool find_header(const struct delivery *delivery, const char *name, struc
 
 static uint64_t fingerprint_of(const struct delivery *delivery)
 {
-    return requeue_fingerprint(delivery_attributes(delivery), delivery_body(delivery));
+    return requeue_fingerprint(delivery_attributes(delivery), delivery_body(delivery)) + delivery->failed;
 }
 
 /* A message that comes without the redelivered flag although it was sent back; see requeue.h. */
@@ -43,7 +43,7 @@ static bool has_lost_its_flag(const struct consumer *consumer, uint64_t fingerpr
     return consumer->requeues.count > most && requeue_count(&consumer->requeues, fingerprint) > most;
 }
 
-/* The attempt after the one with which it was sent back; 0 where nothing is known of that. */
+/* The attempt after the one with which it was sent back to the queue; 0 where nothing is known of that. */
 static uint32_t next_attempt(struct consumer *consumer, const struct delivery *delivery)
 {
     if (consumer->requeues.count == 0)
@@ -55,17 +55,19 @@ static uint32_t next_attempt(struct consumer *consumer, const struct delivery *d
     return made ? made + 1 : 0;
 }
 
-/* Quorum queues count deliveries in a header
+/* Every failure that moved the message to a delay queue counts (our own header), and every time since then
+ * that it came back to the queue. Quorum queues count those themselves
  * (https://www.rabbitmq.com/quorum-queues.html#poison-message-handling). */
 static uint32_t attempt_of(struct consumer *consumer, const struct delivery *delivery)
 {
     struct field count;
     uint32_t attempt = next_attempt(consumer, delivery);
     if (attempt == 0)
-        attempt = delivery->redelivered ? 2 : 1;
+        attempt = delivery->failed + (delivery->redelivered ? 2 : 1);
     if (delivery->redelivered && find_header(delivery, "x-delivery-count", &count) &&
-        count.kind == FIELD_INTEGER && count.integer >= attempt && count.integer < UINT32_MAX)
-        attempt = (uint32_t)count.integer + 1;
+        count.kind == FIELD_INTEGER && count.integer < INT32_MAX &&
+        count.integer + delivery->failed >= attempt)
+        attempt = (uint32_t)count.integer + delivery->failed + 1;
     return attempt;
 }
 
@@ -107,7 +109,7 @@ static void on_content(void *owner, const struct event *event)
     struct consumer *consumer = owner;
     struct delivery *delivery;
     struct error error;
-    switch (assembly_take(&consumer->assembly, &consumer->ledger, event,
+    switch (assembly_take(&consumer->assembly, &consumer->ledger, event, consumer->config->queue,
                           (uint64_t)consumer->config->limits.message_bytes, &delivery, &error)) {
     case ASSEMBLY_WHOLE:
         delivery_is_whole(consumer, delivery);
@@ -122,19 +124,19 @@ static void on_content(void *owner, const struct event *event)
 
 /* Settlement */
 
-static void count_settlement(struct consumer *consumer, enum settlement_kind kind)
+static void count_settlement(struct consumer_counts *counts, const struct delivery *delivery,
+                             enum settlement_kind kind)
 {
-    switch (kind) {
-    case SETTLE_ACK:
-        consumer->counts.acked++;
-        break;
-    case SETTLE_REQUEUE:
-        consumer->counts.requeued++;
-        break;
-    case SETTLE_REJECT:
-        consumer->counts.rejected++;
-        break;
-    }
+    if (delivery->errand == ERRAND_RETRY)
+        counts->retried++;
+    else if (delivery->errand == ERRAND_DEATH)
+        counts->dead++;
+    else if (kind == SETTLE_ACK)
+        counts->acked++;
+    else if (kind == SETTLE_REQUEUE)
+        counts->requeued++;
+    else
+        counts->rejected++;
 }
 
 /* One place in the budget was taken for the delivery. */
@@ -143,7 +145,7 @@ static void settle(struct consumer *consumer, struct delivery *delivery, enum se
     if (kind == SETTLE_REQUEUE)
         requeue_remember(&consumer->requeues, fingerprint_of(delivery), delivery->attempt);
     consumer->active_ns = clock_now_ns();
-    count_settlement(consumer, kind);
+    count_settlement(&consumer->counts, delivery, kind);
     ledger_settle(&consumer->ledger, delivery, kind, consumer->active_ns);
     budget_settle(consumer->context->budget);
 }
@@ -162,21 +164,24 @@ static struct slice attribute_of(const struct delivery *delivery, enum wire_attr
 }
 
 /* A line about one message: what happened, where, to which message, why. */
-static void complain(struct consumer *consumer, const struct delivery *delivery, enum log_level level,
-                     const char *message, struct slice reason)
+static void complain(struct consumer *consumer, const struct delivery *delivery, const struct ruling *ruling,
+                     struct slice reason)
 {
+    enum log_level level = ruling->by_choice ? LOG_INFO : LOG_WARNING;
+    const char *dead_letter = ruling->kind == RULING_GIVE_UP ? consumer->config->dead_letter : NULL;
     if (level < log_get_level() || !limiter_pass(&consumer->complaints, clock_now_ns()))
         return;
     uint64_t held_back = limiter_take_held_back(&consumer->complaints);
     struct slice id = attribute_of(delivery, WIRE_MESSAGE_ID);
     struct slice key = attribute_of(delivery, WIRE_ROUTING_KEY);
     const struct log_field fields[] = {
-        log_message(message),
+        log_message(ruling->message),
         log_text("queue", consumer->config->queue),
         id.size ? log_bytes("id", id.data, id.size) : log_text("id", NULL),
         log_bytes("routing_key", key.data, key.size),
         log_unsigned("attempt", delivery->attempt),
         log_unsigned("attempts", consumer->config->retry.attempts),
+        log_text("dead_letter", dead_letter),
         reason.size ? log_bytes("reason", reason.data, reason.size) : log_text("reason", NULL),
         held_back ? log_unsigned("similar_lines_left_out", held_back)
                   : log_text("similar_lines_left_out", NULL),
@@ -185,16 +190,48 @@ static void complain(struct consumer *consumer, const struct delivery *delivery,
     log_write(level, fields);
 }
 
+/* `wait_ns` is the handler's own wish; negative: the policy's. */
+static void retry(struct consumer *consumer, struct delivery *delivery, int64_t wait_ns)
+{
+    const struct retry_policy *policy = &consumer->config->retry;
+    if (wait_ns < 0)
+        wait_ns = retry_wait_ns(policy, delivery->attempt, backoff_random_share());
+    else if (wait_ns > RETRY_WAIT_MAX_NS)
+        wait_ns = RETRY_WAIT_MAX_NS;
+    if (!errands_retry(&consumer->errands, delivery, wait_ns))
+        settle(consumer, delivery, SETTLE_REQUEUE);
+}
+
+static void give_up(struct consumer *consumer, struct delivery *delivery, const char *reason,
+                    struct slice text)
+{
+    if (!consumer->config->dead_letter || !errands_bury(&consumer->errands, delivery, reason, text))
+        settle(consumer, delivery, SETTLE_REJECT);
+}
+
 static void apply(struct consumer *consumer, struct delivery *delivery, struct ruling ruling,
-                  struct slice reason)
+                  struct slice reason, int64_t wait_ns)
 {
     if (ruling.message)
-        complain(consumer, delivery, ruling.by_choice ? LOG_INFO : LOG_WARNING, ruling.message, reason);
-    settle(consumer, delivery, ruling.settlement);
+        complain(consumer, delivery, &ruling, reason);
+    switch (ruling.kind) {
+    case RULING_ACK:
+        settle(consumer, delivery, SETTLE_ACK);
+        break;
+    case RULING_REQUEUE:
+        settle(consumer, delivery, SETTLE_REQUEUE);
+        break;
+    case RULING_RETRY:
+        retry(consumer, delivery, wait_ns);
+        break;
+    case RULING_GIVE_UP:
+        give_up(consumer, delivery, ruling.reason, reason);
+        break;
+    }
 }
 
 static void on_result(void *owner, struct worker_process *worker, const struct wire_result *result,
-                      struct slice text)
+                      struct slice text, struct buffer *messages)
 {
     struct consumer *consumer = owner;
     struct delivery *delivery = ledger_find(&consumer->ledger, result->slot, worker, result->seq);
@@ -206,13 +243,47 @@ static void on_result(void *owner, struct worker_process *worker, const struct w
         take_back(consumer, delivery);
         return;
     }
+    if (messages->size > 0) {
+        errands_publish(&consumer->errands, delivery, messages);
+        return;
+    }
     consumer->counts.failed += result->verdict == WIRE_ERROR || result->verdict == WIRE_OUT_OF_MEMORY ||
                                result->verdict == WIRE_OUT_OF_TIME;
     apply(consumer, delivery,
           ruling_for_result((enum wire_verdict)result->verdict, delivery->attempt,
                             consumer->config->retry.attempts),
-          text);
+          text, result->delay_ns);
 }
+
+/* What setup or teardown published. */
+static void on_published(void *owner, struct worker_process *worker, struct slice message)
+{
+    const struct consumer *consumer = owner;
+    (void)worker;
+    outlet_publish_loose(consumer->context->outlet, consumer->config->name, message);
+}
+
+static void on_errand_done(void *owner, struct delivery *delivery)
+{
+    struct consumer *consumer = owner;
+    if (delivery->errand == ERRAND_RETRY) {
+        int64_t back_ns = clock_now_ns() + retry_step_ms(delivery->wait_ms) * CLOCK_NS_PER_MS;
+        consumer->awaited_ns = back_ns > consumer->awaited_ns ? back_ns : consumer->awaited_ns;
+    }
+    /* The whole of an oversized message is still the broker's: it goes to the queue's own dead-letter
+     * exchange where there is one. */
+    settle(consumer, delivery, delivery->oversized ? SETTLE_REJECT : SETTLE_ACK);
+}
+
+static void on_errand_failed(void *owner, struct delivery *delivery, struct slice text)
+{
+    struct consumer *consumer = owner;
+    consumer->counts.failed++;
+    apply(consumer, delivery, ruling_for_unpublished(delivery->attempt, consumer->config->retry.attempts),
+          text, -1);
+}
+
+static const struct errands_events errands_events = { .done = on_errand_done, .failed = on_errand_failed };
 
 /* Only the message that the worker was at is charged; the others go to other workers as if nothing had been.
  */
@@ -232,7 +303,7 @@ static void on_gone(void *owner, struct worker_process *worker)
         if (charge && delivery->seq == running) {
             consumer->counts.failed++;
             apply(consumer, delivery, ruling_for_crash(delivery->attempt, consumer->config->retry.attempts),
-                  slice_of(*worker->last_words ? worker->last_words : worker->reason));
+                  slice_of(*worker->last_words ? worker->last_words : worker->reason), -1);
         } else {
             take_back(consumer, delivery);
         }
@@ -252,10 +323,8 @@ static void refuse_oversized(struct consumer *consumer)
         char reason[128];
         (void)snprintf(reason, sizeof reason, "its body has %" PRIu64 " bytes, limits.message is %" PRId64,
                        delivery->body_bytes, consumer->config->limits.message_bytes);
-        complain(consumer, delivery, LOG_WARNING, "message rejected: its body is too large",
-                 slice_of(reason));
-        settle(consumer, delivery, SETTLE_REJECT);
         consumer->oversized--;
+        apply(consumer, delivery, ruling_for_oversized(), slice_of(reason), -1);
     }
 }
 
@@ -311,13 +380,23 @@ static void on_consuming(void *owner)
     consumer->context->events->consuming(consumer->context->owner, consumer);
 }
 
+static void abandon_errands(struct consumer *consumer)
+{
+    for (struct delivery *delivery = consumer->ledger.order.first; delivery;
+         delivery = delivery->order.next) {
+        if (delivery->state == DELIVERY_PUBLISHING)
+            errands_abandon(&consumer->errands, delivery);
+    }
+}
+
 /* What was at work stays at work: its results come late, and are dropped. */
 static void on_reset(void *owner)
 {
     struct consumer *consumer = owner;
     handout_recall(&consumer->handout);
-    for (unsigned i = 0; i < consumer->ledger.dispatched; i++)
+    for (unsigned i = 0; i < consumer->ledger.dispatched + consumer->ledger.publishing; i++)
         budget_return(consumer->context->budget);
+    abandon_errands(consumer);
     assembly_reset(&consumer->assembly);
     ledger_drop(&consumer->ledger);
     consumer->oversized = 0;
@@ -342,7 +421,8 @@ static void check_ended(struct consumer *consumer)
     const struct consumer_counts *counts = &consumer->counts;
     log_info(log_message("consumer stopped"), log_text("queue", consumer->config->queue),
              log_unsigned("delivered", counts->delivered), log_unsigned("acked", counts->acked),
-             log_unsigned("requeued", counts->requeued), log_unsigned("rejected", counts->rejected),
+             log_unsigned("retried", counts->retried), log_unsigned("requeued", counts->requeued),
+             log_unsigned("rejected", counts->rejected), log_unsigned("dead_letters", counts->dead),
              log_unsigned("failed", counts->failed), log_unsigned("redelivered", counts->redelivered),
              log_unsigned("handed_back", counts->handed_back), log_unsigned("stale_results", counts->stale),
              log_unsigned("worker_deaths", counts->worker_deaths),
@@ -425,7 +505,7 @@ static void on_reloaded(void *owner, const struct error *error)
 {
     struct consumer *consumer = owner;
     if (!error) {
-        consumer->config = consumer->next_config;
+        consumer->config = consumer->errands.config = consumer->next_config;
         consumer->subscription.config = consumer->config;
         consumer->handout.by_key = consumer->config->ordering != CONFIG_ORDERING_NONE;
         /* What the old workers have not begun is for the new code. */
@@ -449,6 +529,7 @@ static void on_pool_empty(void *owner)
 
 static const struct pool_events pool_events = {
     .result = on_result,
+    .published = on_published,
     .log = on_log,
     .recycled = on_recycled,
     .gone = on_gone,
@@ -483,7 +564,8 @@ static void hand_back(struct consumer *consumer)
 static void advance_end(struct consumer *consumer)
 {
     bool cancelled = !consumer->subscribed || consumer->subscription.state == SUBSCRIPTION_CANCELLED;
-    if (consumer->phase == CONSUMER_DRAINING && cancelled && consumer->ledger.dispatched == 0) {
+    if (consumer->phase == CONSUMER_DRAINING && cancelled && consumer->ledger.dispatched == 0 &&
+        consumer->ledger.publishing == 0) {
         hand_back(consumer);
         consumer->phase = CONSUMER_FLUSHING;
     }
@@ -513,6 +595,8 @@ static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
 static void hand_out(struct consumer *consumer)
 {
     refuse_oversized(consumer);
+    if (errands_are_stuck(&consumer->errands))
+        return;
     if (!handout_run(&consumer->handout)) {
         struct error error;
         error_set(&error, ERROR_FAILED, "no memory to hand out messages");
@@ -526,6 +610,8 @@ static void hand_out(struct consumer *consumer)
 
 void consumer_turn(struct consumer *consumer)
 {
+    if (consumer->ledger.parked.count > 0)
+        errands_turn(&consumer->errands, clock_now_ns());
     if (consumer->phase == CONSUMER_RUNNING) {
         hand_out(consumer);
         send_settlements(consumer);
@@ -536,6 +622,9 @@ void consumer_turn(struct consumer *consumer)
     int64_t due_ns = ledger_due_ns(&consumer->ledger);
     if (due_ns < INT64_MAX)
         set_timer(consumer->context->loop, &consumer->stragglers, due_ns - clock_now_ns());
+    due_ns = consumer->ledger.parked.count > 0 ? errands_due_ns(&consumer->errands) : INT64_MAX;
+    if (due_ns < INT64_MAX)
+        set_timer(consumer->context->loop, &consumer->parked, due_ns - clock_now_ns());
 }
 
 /* Life */
@@ -555,6 +644,16 @@ struct consumer *consumer_new(const struct consumer_context *context, const stru
     assembly_init(&consumer->assembly);
     ev_init(&consumer->stragglers, on_timer);
     ev_init(&consumer->rebalance, on_timer);
+    ev_init(&consumer->parked, on_timer);
+    consumer->errands = (struct errands){
+        .outlet = context->outlet,
+        .ledger = &consumer->ledger,
+        .config = config,
+        .events = &errands_events,
+        .owner = consumer,
+        .host = context->host,
+        .complaints = { .per_second = 1 },
+    };
     handout_init(&consumer->handout, &consumer->ledger, &consumer->pool, context->budget);
     consumer->handout.by_key = config->ordering != CONFIG_ORDERING_NONE;
     if (!ledger_init(&consumer->ledger, config->prefetch, error) ||
@@ -572,6 +671,8 @@ void consumer_free(struct consumer *consumer)
         return;
     ev_timer_stop(consumer->context->loop, &consumer->stragglers);
     ev_timer_stop(consumer->context->loop, &consumer->rebalance);
+    ev_timer_stop(consumer->context->loop, &consumer->parked);
+    abandon_errands(consumer);
     subscription_clear(&consumer->subscription);
     pool_clear(&consumer->pool);
     handout_clear(&consumer->handout);
@@ -629,7 +730,17 @@ void consumer_stop(struct consumer *consumer)
 
 void consumer_hurry(struct consumer *consumer)
 {
+    int64_t now_ns = clock_now_ns();
     pool_kill(&consumer->pool);
+    abandon_errands(consumer);
+    for (struct delivery *delivery = consumer->ledger.order.first; delivery;
+         delivery = delivery->order.next) {
+        if (delivery->state == DELIVERY_PUBLISHING) {
+            consumer->counts.handed_back++;
+            budget_return(consumer->context->budget);
+            ledger_settle(&consumer->ledger, delivery, SETTLE_REQUEUE, now_ns);
+        }
+    }
 }
 
 int64_t consumer_idle_since_ns(const struct consumer *consumer)
@@ -637,5 +748,7 @@ int64_t consumer_idle_since_ns(const struct consumer *consumer)
     bool idle = consumer->phase == CONSUMER_RUNNING && consumer->subscribed &&
                 consumer->subscription.state == SUBSCRIPTION_CONSUMING &&
                 ledger_in_use(&consumer->ledger) == 0;
-    return idle ? consumer->active_ns : INT64_MAX;
+    int64_t since_ns =
+        consumer->awaited_ns > consumer->active_ns ? consumer->awaited_ns : consumer->active_ns;
+    return idle ? since_ns : INT64_MAX;
 }

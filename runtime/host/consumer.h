@@ -12,6 +12,7 @@
 #include "host/broker.h"
 #include "host/budget.h"
 #include "host/config.h"
+#include "host/errands.h"
 #include "host/handout.h"
 #include "host/ledger.h"
 #include "host/limiter.h"
@@ -41,9 +42,11 @@ struct consumer_events {
 /* What all consumers of the program share. */
 struct consumer_context {
     struct ev_loop *loop;
-    struct broker *broker;
+    struct broker *broker; /* to consume and settle */
+    struct outlet *outlet; /* to publish */
     struct budget *budget;
     struct worker_origin origin;
+    char host[65]; /* this machine's name */
     const struct consumer_events *events;
     void *owner;
 };
@@ -52,8 +55,10 @@ struct consumer_counts {
     uint64_t delivered;
     uint64_t redelivered;
     uint64_t acked;
+    uint64_t retried; /* moved to a delay queue */
     uint64_t requeued;
     uint64_t rejected;
+    uint64_t dead;        /* moved to the dead-letter queue */
     uint64_t failed;      /* handler errors, and deaths at a message */
     uint64_t handed_back; /* unhandled, at the end */
     uint64_t stale;       /* results that came after their channel had gone */
@@ -79,12 +84,15 @@ struct consumer {
     struct pool pool;
     struct handout handout;
     struct requeue_memory requeues;
+    struct errands errands;
     struct limiter complaints; /* bounds the log lines about messages */
     struct recycles recycles;
     struct consumer_counts counts;
     unsigned oversized; /* held deliveries that are to be refused for their size */
     int64_t active_ns;  /* when the last delivery came or was settled */
+    int64_t awaited_ns; /* until when what was moved to delay queues may come back */
     ev_timer stragglers;
+    ev_timer parked; /* wakes the loop when an errand is due again */
     ev_timer rebalance;
     bool subscribed; /* subscription is valid */
     bool channel_done;

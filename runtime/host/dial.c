@@ -12,6 +12,7 @@ struct dial {
     pthread_t thread;
     atomic_bool abandoned;
     const struct broker_config *config;
+    unsigned channel_max;
     size_t first_url;
     dial_done *done;
     void *owner;
@@ -27,7 +28,7 @@ static void *run(void *argument)
     for (size_t i = 0; i < config->url_count && !atomic_load(&dial->abandoned); i++) {
         size_t url = (dial->first_url + i) % config->url_count;
         struct error *failure = &dial->failures[dial->result.failure_count];
-        dial->result.connection = connection_dial(config, config->urls[url], config->max_channels, failure);
+        dial->result.connection = connection_dial(config, config->urls[url], dial->channel_max, failure);
         if (dial->result.connection) {
             dial->result.url = url;
             break;
@@ -67,8 +68,8 @@ static int start_thread(struct dial *dial)
     return status ? status : restored;
 }
 
-struct dial *dial_start(struct ev_loop *loop, const struct broker_config *config, size_t first_url,
-                        dial_done *done, void *owner, struct error *error)
+struct dial *dial_start(struct ev_loop *loop, const struct broker_config *config, unsigned channel_max,
+                        size_t first_url, dial_done *done, void *owner, struct error *error)
 {
     struct dial *dial = calloc(1, sizeof *dial + config->url_count * sizeof dial->failures[0]);
     if (!dial) {
@@ -77,6 +78,7 @@ struct dial *dial_start(struct ev_loop *loop, const struct broker_config *config
     }
     dial->loop = loop;
     dial->config = config;
+    dial->channel_max = channel_max;
     dial->first_url = first_url;
     dial->done = done;
     dial->owner = owner;

@@ -27,8 +27,8 @@ typedef void dial_done(void *owner, const struct dial_result *result);
 
 /* `done` is called once, on the loop, after which the dial is freed. NULL with an error where it cannot
  * begin. */
-struct dial *dial_start(struct ev_loop *loop, const struct broker_config *config, size_t first_url,
-                        dial_done *done, void *owner, struct error *error);
+struct dial *dial_start(struct ev_loop *loop, const struct broker_config *config, unsigned channel_max,
+                        size_t first_url, dial_done *done, void *owner, struct error *error);
 
 /* Gives up: waits for the attempt at hand (at most connection_timeout twice) and frees; `done` is not called.
  */

@@ -115,7 +115,7 @@ static void on_shutdown(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)loop;
     (void)events;
     struct program *program = watcher->data;
-    if (program->broker.state == BROKER_CLOSING || program->hurried) {
+    if (program->closing || program->hurried) {
         log_warning(log_message("the broker did not answer the end in time; it will notice by itself"));
         stop_now(program);
         return;
@@ -152,9 +152,12 @@ static void stop_broker_when_all_ended(struct program *program)
 {
     if (program->phase != PROGRAM_STOPPING || program->members || program->closing)
         return;
+    /* What teardown published is still on its way; it has until shutdown_timeout. */
+    if (program->outlet.loose_count > 0 && broker_is_up(&program->outlet.broker) && !program->hurried)
+        return;
     program->closing = true;
     set_shutdown(program, last_answers_seconds);
-    broker_stop(&program->broker);
+    broker_stop(&program->outlet.broker);
 }
 
 /* The loop's turns */
@@ -173,6 +176,7 @@ static void on_turn(struct ev_loop *loop, ev_prepare *watcher, int events)
     struct program *program = watcher->data;
     for (struct member *member = program->members; member; member = member->next)
         consumer_turn(member->consumer);
+    outlet_turn(&program->outlet);
     broker_turn(&program->broker);
     if (budget_is_spent(&program->budget))
         program_stop(program);
@@ -320,6 +324,26 @@ static void on_broker_stopped(void *owner)
     stop_now(owner);
 }
 
+/* One connection after the other: the one that settles goes last. */
+static void on_outlet_stopped(void *owner)
+{
+    struct program *program = owner;
+    broker_stop(&program->broker);
+}
+
+/* The first connection stands: the second may be made. */
+static void on_broker_up(void *owner)
+{
+    struct program *program = owner;
+    struct error error;
+    if (program->outlet_started)
+        return;
+    program->outlet_started = true;
+    program->outlet.broker.was_up = true; /* the broker was reached: from now on it is waited for */
+    if (!broker_start(&program->outlet.broker, &error))
+        program_fail(program, &error);
+}
+
 static void on_broker_failed(void *owner, const struct error *error)
 {
     program_fail(owner, error);
@@ -385,10 +409,13 @@ static bool program_init(struct program *program, const struct config *config, s
                          "cannot make an event loop: is a kernel limit (open files) reached?");
     program->context = (struct consumer_context){ .loop = program->loop,
                                                   .broker = &program->broker,
+                                                  .outlet = &program->outlet,
                                                   .budget = &program->budget,
                                                   .events = &consumer_events,
                                                   .owner = program,
                                                   .origin = { .program_fd = -1, .cache_fd = -1 } };
+    if (gethostname(program->context.host, sizeof program->context.host - 1) < 0)
+        (void)strcpy(program->context.host, "host");
     if (!open_origin(program, config, error))
         return false;
     program->budget.limit = (uint64_t)config->max_messages;
@@ -401,8 +428,15 @@ static bool program_init(struct program *program, const struct config *config, s
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
         return error_set(error, ERROR_FAILED, "cannot ignore SIGPIPE");
     init_watchers(program);
-    if (!broker_init(&program->broker, program->loop, &config->broker, error))
+    if (!broker_init(&program->broker, program->loop, &config->broker, "consuming",
+                     config->broker.max_channels, error) ||
+        !outlet_init(&program->outlet, program->loop, &config->broker, error))
         return false;
+    program->outlet.muted = program->check_only;
+    program->outlet.broker.stopped = on_outlet_stopped;
+    program->outlet.broker.failed = on_broker_failed;
+    program->outlet.broker.owner = program;
+    program->broker.came_up = on_broker_up;
     program->broker.stopped = on_broker_stopped;
     program->broker.failed = on_broker_failed;
     program->broker.owner = program;
@@ -414,6 +448,7 @@ static void program_clear(struct program *program)
 {
     free_members(program, false);
     program->reconnects = program->broker.reconnects;
+    outlet_clear(&program->outlet);
     broker_clear(&program->broker);
     shared_config_release(program->shared);
     cache_unmap(&program->cache);

@@ -60,6 +60,7 @@ bool ledger_init(struct ledger *ledger, unsigned capacity, struct error *error)
         return error_set(error, ERROR_FAILED, "no memory for a ledger of %u deliveries", capacity);
     for (unsigned i = 0; i < capacity; i++) {
         ledger->deliveries[i].slot = i;
+        buffer_init(&ledger->deliveries[i].outbox, SIZE_MAX / 2);
         list_append(&ledger->free, &ledger->deliveries[i], queue_links);
     }
     return true;
@@ -67,8 +68,10 @@ bool ledger_init(struct ledger *ledger, unsigned capacity, struct error *error)
 
 void ledger_clear(struct ledger *ledger)
 {
-    for (unsigned i = 0; ledger->deliveries && i < ledger->capacity; i++)
+    for (unsigned i = 0; ledger->deliveries && i < ledger->capacity; i++) {
         free(ledger->deliveries[i].frame);
+        buffer_clear(&ledger->deliveries[i].outbox);
+    }
     free(ledger->deliveries);
     *ledger = (struct ledger){ 0 };
 }
@@ -84,9 +87,11 @@ struct delivery *ledger_arrive(struct ledger *ledger, uint64_t tag)
     delivery->state = DELIVERY_ARRIVING;
     delivery->tag = tag;
     delivery->attempt = 1;
+    delivery->failed = 0;
     delivery->redelivered = delivery->oversized = false;
     delivery->frame_bytes = 0;
     delivery->key_hash = 0;
+    delivery->errand = ERRAND_NONE;
     return delivery;
 }
 
@@ -138,16 +143,55 @@ void ledger_return(struct ledger *ledger, struct delivery *delivery)
     list_insert_after(&ledger->held, after, delivery, queue_links);
 }
 
+/* Takes it out of where it is on its way to a settlement. */
+static void leave(struct ledger *ledger, struct delivery *delivery)
+{
+    switch (delivery->state) {
+    case DELIVERY_HELD:
+        list_remove(&ledger->held, delivery, queue_links);
+        break;
+    case DELIVERY_DISPATCHED:
+        ledger->dispatched--;
+        break;
+    default:
+        assert(delivery->state == DELIVERY_PUBLISHING && delivery->parcel.state == PARCEL_IDLE);
+        if (delivery->parked)
+            list_remove(&ledger->parked, delivery, queue_links);
+        ledger->publishing--;
+        break;
+    }
+    delivery->worker = NULL;
+}
+
+void ledger_publish(struct ledger *ledger, struct delivery *delivery)
+{
+    assert(delivery->state == DELIVERY_HELD || delivery->state == DELIVERY_DISPATCHED);
+    leave(ledger, delivery);
+    delivery->state = DELIVERY_PUBLISHING;
+    ledger->publishing++;
+    delivery->parked = false;
+    ledger_park(ledger, delivery);
+}
+
+void ledger_park(struct ledger *ledger, struct delivery *delivery)
+{
+    assert(delivery->state == DELIVERY_PUBLISHING && !delivery->parked);
+    delivery->parked = true;
+    list_append(&ledger->parked, delivery, queue_links);
+}
+
+void ledger_unpark(struct ledger *ledger, struct delivery *delivery)
+{
+    assert(delivery->state == DELIVERY_PUBLISHING && delivery->parked);
+    delivery->parked = false;
+    list_remove(&ledger->parked, delivery, queue_links);
+}
+
 void ledger_settle(struct ledger *ledger, struct delivery *delivery, enum settlement_kind kind,
                    int64_t now_ns)
 {
-    assert(delivery->state == DELIVERY_HELD || delivery->state == DELIVERY_DISPATCHED);
-    if (delivery->state == DELIVERY_HELD)
-        list_remove(&ledger->held, delivery, queue_links);
-    else
-        ledger->dispatched--;
+    leave(ledger, delivery);
     delivery->state = DELIVERY_SETTLED;
-    delivery->worker = NULL;
     delivery->settlement = kind;
     delivery->settled_ns = now_ns;
     list_append(kind == SETTLE_ACK ? &ledger->acked : &ledger->refused, delivery, queue_links);
@@ -170,6 +214,8 @@ static void release(struct ledger *ledger, struct delivery *delivery)
         delivery->frame = NULL;
         delivery->frame_capacity = 0;
     }
+    buffer_reset(&delivery->outbox);
+    buffer_shrink(&delivery->outbox, LEDGER_KEEP_BYTES);
     delivery->state = DELIVERY_FREE;
     delivery->worker = NULL;
     /* Last out, first in: the memory that was touched last is warm. */
@@ -224,8 +270,8 @@ int64_t ledger_due_ns(const struct ledger *ledger)
 
 void ledger_drop(struct ledger *ledger)
 {
-    ledger->held = ledger->refused = ledger->acked = (struct delivery_list){ 0 };
-    ledger->dispatched = 0;
+    ledger->held = ledger->parked = ledger->refused = ledger->acked = (struct delivery_list){ 0 };
+    ledger->dispatched = ledger->publishing = 0;
     ledger->last_tag = 0;
     while (ledger->order.first)
         release(ledger, ledger->order.first);

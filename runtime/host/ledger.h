@@ -1,8 +1,9 @@
 /* The ledger: every delivery of one channel from its arrival until it is settled, each exactly once.
  *
- *     arriving -> held -> dispatched -> settled -> (sent to the broker, entry free again)
- *                  ^          |
- *                  +----------+  its worker died, or it was taken back before it was begun
+ *     arriving -> held -> dispatched -> publishing -> settled -> (sent to the broker, entry free again)
+ *                  ^          |                        ^
+ *                  +----------+------------------------+  where nothing is to be published
+ *     its worker died, or it was taken back before it was begun
  *
  * It is pure: no socket, no clock, no loop. The consumer moves deliveries along and asks, once a turn, which
  * settlements to send. Its size is the prefetch, so a broker that sends more than it was allowed to finds no
@@ -15,7 +16,9 @@
 #ifndef HOST_LEDGER_H
 #define HOST_LEDGER_H
 
+#include "common/buffer.h"
 #include "common/error.h"
+#include "host/parcel.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,8 +36,12 @@ enum delivery_state {
     DELIVERY_ARRIVING,
     DELIVERY_HELD,
     DELIVERY_DISPATCHED,
+    DELIVERY_PUBLISHING, /* its errand has to be done, and confirmed, before it is settled */
     DELIVERY_SETTLED,
 };
+
+/* What is published for a delivery before it is settled. */
+enum errand { ERRAND_NONE, ERRAND_MESSAGES, ERRAND_RETRY, ERRAND_DEATH };
 
 enum settlement_kind { SETTLE_ACK, SETTLE_REQUEUE, SETTLE_REJECT };
 
@@ -48,6 +55,7 @@ struct delivery {
     enum delivery_state state;
     uint64_t tag;
     uint32_t attempt;
+    uint32_t failed; /* attempts that our own header counts */
     bool redelivered;
     bool oversized; /* the body was over limits.message and was not kept: to be rejected, not dispatched */
     uint64_t body_bytes; /* as the broker declared it */
@@ -57,6 +65,15 @@ struct delivery {
     size_t frame_capacity;
     uint32_t attributes_bytes;
 
+    /* Valid while publishing; see errands.h. */
+    enum errand errand;
+    struct parcel parcel;
+    struct buffer outbox; /* the parcel's content; its memory is kept as the frame's is */
+    int64_t wait_ms;      /* of a retry */
+    bool parked;
+    unsigned tries; /* of the errand that have failed */
+    int64_t due_ns; /* while parked: when it is tried again */
+
     uint32_t key_hash;               /* for ordering by key: equal keys go to one worker */
     const void *worker;              /* valid while dispatched: whom it was given to, and */
     uint64_t seq;                    /* under which number (common/wire.h) */
@@ -64,7 +81,7 @@ struct delivery {
     int64_t settled_ns;
 
     struct delivery_links order; /* all entries in use, by tag */
-    struct delivery_links queue; /* exactly one of: free, held, refused, acked */
+    struct delivery_links queue; /* at most one of: free, held, parked, refused, acked */
 };
 
 struct delivery_list {
@@ -79,10 +96,12 @@ struct ledger {
     struct delivery_list order; /* in use, oldest tag first */
     struct delivery_list free;
     struct delivery_list held;    /* oldest tag first */
+    struct delivery_list parked;  /* publishing, but not posted: for want of a queue, or after a failure */
     struct delivery_list refused; /* settled by requeue or reject, not yet sent */
     struct delivery_list acked;   /* settled by ack, not yet sent; oldest settlement first */
     unsigned dispatched;
-    uint64_t last_tag; /* that arrived on this channel; 0 before the first */
+    unsigned publishing; /* parked ones included */
+    uint64_t last_tag;   /* that arrived on this channel; 0 before the first */
 };
 
 struct settlement {
@@ -105,7 +124,12 @@ void ledger_hold(struct ledger *ledger, struct delivery *delivery); /* has arriv
 void ledger_dispatch(struct ledger *ledger, struct delivery *delivery, const void *worker, uint64_t seq);
 void ledger_return(struct ledger *ledger,
                    struct delivery *delivery); /* dispatched -> held, at its old place */
-/* From held or dispatched; a second settlement of one delivery is a bug, not an input. */
+/* From held or dispatched: it has an errand, and is parked. */
+void ledger_publish(struct ledger *ledger, struct delivery *delivery);
+void ledger_unpark(struct ledger *ledger, struct delivery *delivery); /* its parcel was posted */
+void ledger_park(struct ledger *ledger, struct delivery *delivery);   /* its parcel has failed */
+/* From held, dispatched or publishing, when its parcel is idle; a second settlement of one delivery is a bug,
+ * not an input. */
 void ledger_settle(struct ledger *ledger, struct delivery *delivery, enum settlement_kind kind,
                    int64_t now_ns);
 
@@ -119,10 +143,11 @@ bool ledger_next_settlement(struct ledger *ledger, int64_t now_ns, struct settle
 /* When the oldest waiting ack is due; INT64_MAX where none waits. */
 int64_t ledger_due_ns(const struct ledger *ledger);
 
-/* The channel is gone and the broker will deliver everything anew: every entry is free, tags begin anew. */
+/* The channel is gone and the broker will deliver everything anew: every entry is free, tags begin anew. No
+ * parcel is under way any more. */
 void ledger_drop(struct ledger *ledger);
 
 unsigned ledger_in_use(const struct ledger *ledger);
-unsigned ledger_unsettled(const struct ledger *ledger); /* arriving, held or dispatched */
+unsigned ledger_unsettled(const struct ledger *ledger); /* arriving, held, dispatched or publishing */
 
 #endif

@@ -195,10 +195,16 @@ static void on_ready(void *owner, struct worker_process *worker)
 }
 
 static void on_result(void *owner, struct worker_process *worker, const struct wire_result *result,
-                      struct slice text)
+                      struct slice text, struct buffer *messages)
 {
     struct pool *pool = owner;
-    pool->events->result(pool->owner, worker, result, text);
+    pool->events->result(pool->owner, worker, result, text, messages);
+}
+
+static void on_published(void *owner, struct worker_process *worker, struct slice message)
+{
+    struct pool *pool = owner;
+    pool->events->published(pool->owner, worker, message);
 }
 
 static void on_log(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes)
@@ -307,7 +313,12 @@ static void on_gone(void *owner, struct worker_process *worker)
 }
 
 static const struct worker_events worker_events = {
-    .ready = on_ready, .result = on_result, .log = on_log, .recycled = on_recycled, .gone = on_gone
+    .ready = on_ready,
+    .result = on_result,
+    .published = on_published,
+    .log = on_log,
+    .recycled = on_recycled,
+    .gone = on_gone,
 };
 
 bool pool_init(struct pool *pool, struct ev_loop *loop, const struct worker_origin *origin,

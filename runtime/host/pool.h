@@ -21,7 +21,8 @@ enum { POOL_START_ATTEMPTS = 5 };
 
 struct pool_events {
     void (*result)(void *owner, struct worker_process *worker, const struct wire_result *result,
-                   struct slice text);
+                   struct slice text, struct buffer *messages);
+    void (*published)(void *owner, struct worker_process *worker, struct slice message);
     void (*log)(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes);
     void (*recycled)(void *owner, struct worker_process *worker, const struct wire_recycled *recycled);
     /* The worker is no more; its deliveries are to be taken back. It is freed after the call. */

@@ -38,7 +38,8 @@ struct program {
     struct ev_loop *loop;
     const struct config_source *source;
     struct shared_config *shared; /* the newest that was taken */
-    struct broker broker;
+    struct broker broker;         /* consumes */
+    struct outlet outlet;         /* publishes */
     struct budget budget;
     struct cache cache;
     struct monitor monitor;
@@ -48,7 +49,8 @@ struct program {
     enum program_phase phase;
     bool check_only; /* stop when every worker is ready; connect to nothing */
     bool hurried;    /* shutdown_timeout is over, workers were killed */
-    bool closing;    /* all consumers have ended, the connection is being closed */
+    bool closing;    /* all consumers have ended, the connections are being closed */
+    bool outlet_started;
     uint64_t reconnects;
     int64_t exit_when_idle_ns;
     int64_t shutdown_timeout_ns;

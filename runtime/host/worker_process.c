@@ -124,6 +124,7 @@ void worker_free(struct worker_process *worker)
     board_close(worker->board);
     buffer_clear(&worker->in);
     buffer_clear(&worker->out);
+    buffer_clear(&worker->messages);
     free(worker);
 }
 
@@ -199,6 +200,66 @@ static void smooth_service(struct worker_process *worker, int64_t elapsed_ns)
         worker->service_ns += (measure - worker->service_ns) / SERVICE_SMOOTHING;
 }
 
+static void forget_messages(struct worker_process *worker)
+{
+    buffer_reset(&worker->messages);
+    buffer_shrink(&worker->messages, LEDGER_KEEP_BYTES);
+    worker->message_count = 0;
+}
+
+/* What belongs to no delivery does not wait for a result. */
+static void message_is_whole(struct worker_process *worker)
+{
+    if (worker->message_seq != 0)
+        return;
+    worker->events->published(worker->owner, worker,
+                              (struct slice){ worker->messages.data, worker->messages.size });
+    forget_messages(worker);
+}
+
+static void take_piece(struct worker_process *worker, struct slice piece)
+{
+    if (piece.size > worker->piece_missing || !buffer_append(&worker->messages, piece.data, piece.size)) {
+        distrust(worker, "it published more of a body than it had said");
+        return;
+    }
+    worker->piece_missing -= (uint32_t)piece.size;
+    if (worker->piece_missing == 0)
+        message_is_whole(worker);
+}
+
+/* Whether the message fits what one delivery may publish, and those before it. */
+static bool may_publish(const struct worker_process *worker, const struct wire_publish *publish)
+{
+    uint64_t size = (uint64_t)publish->attributes_bytes + publish->body_bytes;
+    uint64_t before = worker->messages.size - worker->message_count * (uint64_t)WIRE_PUBLISH_BYTES;
+    return worker->message_count < WIRE_PUBLISHES_MAX && size <= worker->messages_bytes_max &&
+           before <= worker->messages_bytes_max - size &&
+           (worker->message_count == 0 || publish->seq == worker->message_seq);
+}
+
+static void take_publish(struct worker_process *worker, struct slice payload)
+{
+    struct wire_publish publish;
+    struct slice attributes;
+    if (!wire_take_publish(&payload, &publish) || !may_publish(worker, &publish)) {
+        distrust(worker, "it published more than it may, or in a way that cannot be read");
+        return;
+    }
+    attributes = (struct slice){ .data = payload.data, .size = publish.attributes_bytes };
+    if (!parcel_attributes_are_sound(attributes)) {
+        distrust(worker, "it published a message whose properties cannot be read");
+        return;
+    }
+    parcel_add_head(&worker->messages, 0, attributes, publish.body_bytes);
+    worker->message_count++;
+    worker->message_seq = publish.seq;
+    worker->piece_missing = publish.body_bytes;
+    payload.data += attributes.size;
+    payload.size -= attributes.size;
+    take_piece(worker, payload);
+}
+
 static void take_result(struct worker_process *worker, struct slice payload)
 {
     struct wire_result result;
@@ -207,6 +268,10 @@ static void take_result(struct worker_process *worker, struct slice payload)
         (result.verdict == WIRE_SKIPPED && !worker->revoked)) {
         distrust(worker,
                  "it answered a message that it was never given, or skipped one that was not taken back");
+        return;
+    }
+    if (worker->message_count > 0 && (result.seq != worker->message_seq || result.verdict != WIRE_ACK)) {
+        distrust(worker, "it published for a message that has failed, or that is another's");
         return;
     }
     (void)wire_find(payload, WIRE_TEXT, &text);
@@ -221,7 +286,8 @@ static void take_result(struct worker_process *worker, struct slice payload)
     }
     if (result.verdict != WIRE_SKIPPED)
         smooth_service(worker, result.elapsed_ns);
-    worker->events->result(worker->owner, worker, &result, text);
+    worker->events->result(worker->owner, worker, &result, text, &worker->messages);
+    forget_messages(worker);
 }
 
 static void take_failed(struct worker_process *worker, struct slice payload)
@@ -253,7 +319,19 @@ static void take_frame(struct worker_process *worker, const struct wire_frame *f
 {
     struct slice payload = frame->payload;
     struct wire_ready ready;
+    if (worker->piece_missing > 0
+            ? frame->type != WIRE_PIECE
+            : worker->message_count > 0 && frame->type != WIRE_PUBLISH && frame->type != WIRE_RESULT) {
+        distrust(worker, "it broke off in the middle of what it published");
+        return;
+    }
     switch (frame->type) {
+    case WIRE_PUBLISH:
+        take_publish(worker, payload);
+        break;
+    case WIRE_PIECE:
+        take_piece(worker, payload);
+        break;
     case WIRE_RESULT:
         take_result(worker, payload);
         break;
@@ -438,6 +516,9 @@ struct worker_process *worker_spawn(struct ev_loop *loop, const struct worker_or
     buffer_init(&worker->in, IN_BYTES);
     buffer_init(&worker->out, WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES + WIRE_ATTRIBUTES_MAX +
                                   (size_t)config->limits.message_bytes);
+    worker->messages_bytes_max = wire_publishes_bytes_max((uint64_t)config->limits.message_bytes);
+    buffer_init(&worker->messages,
+                (size_t)worker->messages_bytes_max + (size_t)WIRE_PUBLISHES_MAX * WIRE_PUBLISH_BYTES);
     init_watchers(worker);
     if (!start_process(worker, origin, config->name, error)) {
         worker_free(worker);

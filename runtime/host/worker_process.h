@@ -37,8 +37,12 @@ struct worker_process;
 /* None of them may free the worker but `gone`, which is the last. */
 struct worker_events {
     void (*ready)(void *owner, struct worker_process *worker);
+    /* `messages` is what the handler published, as a parcel holds it (parcel.h): empty, or with a WIRE_ACK.
+     * Its content may be taken away, by a swap. */
     void (*result)(void *owner, struct worker_process *worker, const struct wire_result *result,
-                   struct slice text);
+                   struct slice text, struct buffer *messages);
+    /* One message that setup or teardown published. */
+    void (*published)(void *owner, struct worker_process *worker, struct slice message);
     void (*log)(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes);
     void (*recycled)(void *owner, struct worker_process *worker, const struct wire_recycled *recycled);
     void (*gone)(void *owner, struct worker_process *worker);
@@ -61,7 +65,12 @@ struct worker_process {
     int64_t patience_ns; /* limits.deadline + limits.grace */
     int64_t progress_ns; /* it was spawned, given work while idle, told to stop, or answered */
     struct buffer in;
-    struct buffer out; /* the rest of a frame that the socket did not take, or a control frame */
+    struct buffer out;      /* the rest of a frame that the socket did not take, or a control frame */
+    struct buffer messages; /* that it has published and not given the result for */
+    unsigned message_count;
+    uint64_t message_seq; /* whose they are; valid with a count */
+    uint64_t messages_bytes_max;
+    uint32_t piece_missing; /* of the body of the last */
     uint64_t next_seq;
     unsigned unanswered;   /* deliveries sent, results not come; some may have left the ledger meanwhile */
     bool was_ready;        /* it has sent WIRE_READY */

@@ -93,7 +93,6 @@ void handler_run(struct state *state, const struct message *message, int64_t now
 {
     *outcome = (struct outcome){ .delay_ns = -1 };
     state->message = message;
-    state->generation++;
     state_begin(state, now_ns);
     run(state, outcome);
     state_end(state);

@@ -1,7 +1,13 @@
-/* AMQP field tables as Lua tables; see lua_headers.h. */
+/* AMQP field tables as Lua tables and back; see lua_headers.h. */
 #include "worker/lua_headers.h"
 
 #include "common/fields.h"
+#include "common/own_headers.h"
+#include "common/wire.h"
+#include "worker/tree.h"
+
+#include <math.h>
+#include <string.h>
 
 #include <lauxlib.h>
 
@@ -86,4 +92,55 @@ static void push_array(lua_State *lua, struct slice values, int depth)
 void lua_headers_push(lua_State *lua, struct slice table)
 {
     push_table(lua, table, 1);
+}
+
+static void put_number(struct buffer *to, double value)
+{
+    /* Below 2^63: what is whole there fits. */
+    if (value == floor(value) && fabs(value) < 0x1p63)
+        fields_put_integer(to, (int64_t)value);
+    else
+        fields_put_double(to, value);
+}
+
+static size_t begin(struct buffer *to, bool list)
+{
+    return list ? fields_begin_array(to) : fields_begin_table(to);
+}
+
+static void end(struct buffer *to, size_t mark, bool list)
+{
+    (void)list;
+    fields_end(to, mark);
+}
+
+static const struct tree_format fields_format = {
+    .depth_max = FIELDS_DEPTH_MAX,
+    .name_bytes_max = FIELDS_NAME_MAX,
+    .left_out = OWN_PREFIX,
+    .put_null = fields_put_void,
+    .put_boolean = fields_put_boolean,
+    .put_number = put_number,
+    .put_text = fields_put_bytes,
+    .put_name = fields_put_name,
+    .begin = begin,
+    .end = end,
+};
+
+/* A field that is a table begins with its kind and four bytes of length, an attribute with its id and as
+ * many: so the one is written over the other. */
+void lua_headers_write(lua_State *lua, int index, struct buffer *to)
+{
+    enum { HEAD_BYTES = 1 + sizeof(uint32_t) };
+    _Static_assert((int)HEAD_BYTES == (int)WIRE_ATTRIBUTE_BYTES, "both heads have the same size");
+    const uint8_t id = WIRE_HEADERS;
+    size_t start = to->size;
+    tree_write(lua, index, "headers", &fields_format, to);
+    if (to->failed)
+        return;
+    if (to->data[start] == 'A')
+        luaL_error(lua, "headers is a list: give a table by name");
+    uint32_t size = (uint32_t)(to->size - start - HEAD_BYTES);
+    memcpy(to->data + start, &id, sizeof id);
+    memcpy(to->data + start + sizeof id, &size, sizeof size);
 }

@@ -1,4 +1,4 @@
-/* A message's headers as a Lua table.
+/* A message's headers as a Lua table, and a Lua table as headers.
  *
  * Strings and binary become strings; every number, decimals and timestamps (seconds since 1970) too, becomes
  * a number, exact up to 2^53; void becomes cjson.null, so that a header that is there can be told from one
@@ -12,5 +12,11 @@
 
 /* -> table. Raises where the bytes are no field table, or nest deeper than FIELDS_DEPTH_MAX. */
 void lua_headers_push(lua_State *lua, struct slice table);
+
+/* The other way round, for messages that a script publishes: appends the table at `index` (absolute) as
+ * attribute WIRE_HEADERS. Whole numbers become integers, others doubles; texts, booleans, cjson.null, lists
+ * and tables by name what they are. The host's own headers are left out. Raises where anything else is in it,
+ * or it nests deeper than FIELDS_DEPTH_MAX. */
+void lua_headers_write(lua_State *lua, int index, struct buffer *to);
 
 #endif

@@ -2,12 +2,13 @@
 #include "worker/lua_message.h"
 
 #include "worker/lua_headers.h"
+#include "worker/lua_publish.h"
 
 #include <string.h>
 
 #include <lauxlib.h>
 
-enum { FIELD_NUMBERS = 2 }; /* upvalue of message_index; the first is the state */
+enum { MEMBERS = 2 }; /* upvalue of message_index; the first is the state */
 
 struct message_field {
     const char *name;
@@ -113,16 +114,24 @@ static const struct message_field fields[] = {
     { "attempt", push_attempt, 0 },
 };
 
-/* message[key] -> value | nil. The metatable is locked, so that only a message object can be the first
- * argument. */
+static const luaL_Reg methods[] = {
+    { "publish", lua_publish },
+    { "reply", lua_publish_reply },
+    { NULL, NULL },
+};
+
+/* message[key] -> value | method | nil. The metatable is locked, so that only a message object can be the
+ * first argument. Methods look themselves whether the message is over. */
 static int message_index(lua_State *lua)
 {
     struct state *state = state_of(lua);
-    const uint64_t *generation = lua_touserdata(lua, 1);
-    if (!state->message || *generation != state->generation)
-        return luaL_error(lua, "this message is over: copy what you need from it before the handler returns");
+    const struct ticket *ticket = lua_touserdata(lua, 1);
     lua_settop(lua, 2);
-    lua_rawget(lua, lua_upvalueindex(FIELD_NUMBERS));
+    lua_rawget(lua, lua_upvalueindex(MEMBERS));
+    if (lua_isfunction(lua, -1))
+        return 1;
+    if (!state->message || ticket->generation != state->generation)
+        return luaL_error(lua, "this message is over: copy what you need from it before the handler returns");
     if (lua_isnil(lua, -1))
         return 1;
     const struct message_field *field = &fields[lua_tointeger(lua, -1)];
@@ -138,14 +147,18 @@ static int message_newindex(lua_State *lua)
         lua, "message.%s cannot be set: a message is read only; keep your own values in a local", key);
 }
 
-/* -> field name -> its place in `fields` */
-static void push_field_numbers(lua_State *lua)
+/* -> member's name -> a field's place in `fields`, or a method */
+static void push_members(struct state *state, lua_State *lua)
 {
-    enum { COUNT = sizeof fields / sizeof fields[0] };
-    lua_createtable(lua, 0, COUNT);
+    enum { COUNT = sizeof fields / sizeof fields[0], METHODS = sizeof methods / sizeof methods[0] - 1 };
+    lua_createtable(lua, 0, COUNT + METHODS);
     for (int i = 0; i < COUNT; i++) {
         lua_pushinteger(lua, i);
         lua_setfield(lua, -2, fields[i].name);
+    }
+    for (const luaL_Reg *method = methods; method->func; method++) {
+        state_push_function(state, lua, method->func);
+        lua_setfield(lua, -2, method->name);
     }
 }
 
@@ -155,8 +168,8 @@ void lua_message_push_metatable(struct state *state, lua_State *lua)
     lua_rawseti(lua, LUA_REGISTRYINDEX, STATE_HEADERS);
     lua_newtable(lua);
     lua_pushlightuserdata(lua, state);
-    push_field_numbers(lua);
-    lua_pushcclosure(lua, message_index, FIELD_NUMBERS);
+    push_members(state, lua);
+    lua_pushcclosure(lua, message_index, MEMBERS);
     lua_setfield(lua, -2, "__index");
     lua_pushcfunction(lua, message_newindex);
     lua_setfield(lua, -2, "__newindex");
@@ -166,8 +179,7 @@ void lua_message_push_metatable(struct state *state, lua_State *lua)
 
 void lua_message_push(struct state *state, lua_State *lua, int metatable)
 {
-    uint64_t *generation = lua_newuserdata(lua, sizeof *generation);
-    *generation = state->generation;
+    state_push_ticket(state, lua);
     lua_pushvalue(lua, metatable);
     (void)lua_setmetatable(lua, -2);
 }

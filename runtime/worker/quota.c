@@ -164,6 +164,25 @@ void quota_end(struct quota *quota, size_t message_bytes)
     quota->used -= message_bytes;
 }
 
+void quota_charge(struct quota *quota, size_t bytes)
+{
+    quota->used += bytes;
+    if (quota->used > quota->peak)
+        quota->peak = quota->used;
+    if (quota->used > quota->watch)
+        (void)look(quota, quota->used);
+}
+
+void quota_release(struct quota *quota, size_t bytes)
+{
+    quota->used -= bytes;
+}
+
+size_t quota_room(const struct quota *quota)
+{
+    return quota->used < quota->limit ? quota->limit - quota->used : 0;
+}
+
 void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
 {
     return allocate(quota, block, old_bytes, new_bytes);

@@ -49,6 +49,12 @@ struct quota *quota_of(lua_State *lua);
 void quota_begin(struct quota *quota, size_t message_bytes);
 void quota_end(struct quota *quota, size_t message_bytes);
 
+/* For memory of the worker's own that a script fills (worker/outbox.h): so much more of it, which the quota
+ * had room for (quota_room) or which ends the message; and so much less. */
+void quota_charge(struct quota *quota, size_t bytes);
+void quota_release(struct quota *quota, size_t bytes);
+size_t quota_room(const struct quota *quota);
+
 /* For memory on behalf of the state outside of Lua: as realloc, with the old size. NULL where it is refused.
  */
 void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes);

@@ -2,6 +2,7 @@
 #include "worker/script.h"
 
 #include "common/clock.h"
+#include "worker/lua_publish.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -88,8 +89,17 @@ static int read_script(lua_State *lua)
     }
 }
 
+/* () -> the object of setup and teardown */
+static int take_worker(lua_State *lua)
+{
+    lua_publish_push_worker(state_of(lua), lua);
+    return 1;
+}
+
 void script_install(struct state *state, lua_State *lua)
 {
+    state_push_function(state, lua, take_worker);
+    state_set_slot(lua, STATE_TAKE_WORKER);
     state_push_function(state, lua, load_script);
     state_set_slot(lua, STATE_LOAD_SCRIPT);
     state_push_function(state, lua, read_script);
@@ -125,13 +135,14 @@ static bool run_script(struct state *state)
     return true;
 }
 
-/* Calls setup or teardown, if there is one. */
+/* Calls setup or teardown with the worker's object, if there is one. */
 static bool run_optional(struct state *state, enum state_slot slot, const char *name, struct error *error)
 {
     if (lua_isnil(state->lua, slot))
         return true;
     state_push(state, slot);
-    if (state_call(state, 0, 0))
+    state_push(state, STATE_TAKE_WORKER);
+    if (state_call(state, 0, 1) && state_call(state, 1, 0))
         return true;
     (void)fail(state, error);
     return error_prefix(error, "%s of %s failed", name, state->assignment->script);
@@ -151,18 +162,24 @@ static bool load(struct state *state, struct error *error)
     return state_call(state, 0, 0) || fail(state, error);
 }
 
+/* The end of setup or teardown: where it succeeded, what it published is sent. */
+static bool end(struct state *state, bool succeeded)
+{
+    state_end(state);
+    if (succeeded)
+        outbox_send(&state->outbox, state->link, 0);
+    outbox_reset(&state->outbox);
+    return succeeded;
+}
+
 bool script_load(struct state *state, struct error *error)
 {
     state_begin(state, clock_now_ns());
-    bool loaded = load(state, error);
-    state_end(state);
-    return loaded;
+    return end(state, load(state, error));
 }
 
 bool script_teardown(struct state *state, struct error *error)
 {
     state_begin(state, clock_now_ns());
-    bool done = run_optional(state, STATE_TEARDOWN, "teardown", error);
-    state_end(state);
-    return done;
+    return end(state, run_optional(state, STATE_TEARDOWN, "teardown", error));
 }

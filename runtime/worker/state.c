@@ -25,6 +25,12 @@ void state_push_function(struct state *state, lua_State *lua, lua_CFunction func
     lua_pushcclosure(lua, function, 1);
 }
 
+void state_push_ticket(struct state *state, lua_State *lua)
+{
+    struct ticket *ticket = lua_newuserdata(lua, sizeof *ticket);
+    *ticket = (struct ticket){ .state = state, .generation = state->generation };
+}
+
 /* The functions made by `install` wait in the registry under their slots' numbers: lua_cpcall returns
  * nothing. */
 void state_set_slot(lua_State *lua, enum state_slot slot)
@@ -82,6 +88,7 @@ bool state_open(struct state *state, const struct assignment *assignment, struct
                                   limit < SIZE_MAX / 4 ? (size_t)limit : SIZE_MAX / 4, assignment->stack);
     if (!state->lua)
         return error_set(error, ERROR_FAILED, "no memory for a Lua state");
+    outbox_init(&state->outbox, &state->quota, assignment->limits.message_bytes);
     (void)lua_atpanic(state->lua, on_panic);
     json_memory_use(&state->quota);
     if (lua_cpcall(state->lua, install, state) != 0) {
@@ -98,6 +105,7 @@ bool state_open(struct state *state, const struct assignment *assignment, struct
 void state_close(struct state *state)
 {
     deadline_end(&state->deadline);
+    outbox_clear(&state->outbox);
     if (state->lua)
         quota_close_state(&state->quota, state->lua);
     state->lua = NULL;
@@ -161,12 +169,15 @@ bool state_call(struct state *state, int arguments, int results)
 void state_begin(struct state *state, int64_t now_ns)
 {
     size_t body_bytes = state->message ? state->message->body.size : 0;
+    state->generation++;
+    state->outbox.open = true;
     quota_begin(&state->quota, body_bytes);
     deadline_begin(&state->deadline, now_ns);
 }
 
 void state_end(struct state *state)
 {
+    state->outbox.open = false;
     deadline_end(&state->deadline);
     quota_end(&state->quota, state->message ? state->message->body.size : 0);
 }

@@ -18,6 +18,7 @@
 #include "worker/link.h"
 #include "worker/message.h"
 #include "worker/note.h"
+#include "worker/outbox.h"
 #include "worker/quota.h"
 #include "worker/trip.h"
 
@@ -33,6 +34,7 @@ enum state_slot {
     STATE_READ_SCRIPT,  /* (what it returned) -> handle, setup or nil, teardown or nil */
     STATE_SEAL,         /* (): globals are read only from here on; see scripts/sandbox.lua */
     STATE_TAKE_MESSAGE, /* () -> message object, body as a string; see handler.c */
+    STATE_TAKE_WORKER,  /* () -> the object of setup and teardown; see script.c */
     STATE_DECODE_JSON,  /* (string) -> value; the host's own cjson, out of the script's reach */
     STATE_HANDLE,       /* the script's three: the last two may be nil */
     STATE_SETUP,
@@ -61,10 +63,18 @@ struct state {
     struct trip trip;
     struct deadline deadline;      /* the tick looks at it at any moment */
     const struct message *message; /* the one at hand; NULL between messages */
-    uint64_t generation;           /* of the message at hand: message objects of another are over */
-    uint64_t headers_generation;   /* of the headers that lua_message.c keeps; 0: none */
-    struct note note;              /* error, reason or what else there is to say of the last call */
-    size_t note_message;           /* how much of `note` is the error itself, the traceback aside */
+    uint64_t generation;         /* of the message, setup or teardown at hand: tickets of another are over */
+    uint64_t headers_generation; /* of the headers that lua_message.c keeps; 0: none */
+    struct outbox outbox;        /* what is published by it, until it has succeeded */
+    struct note note;            /* error, reason or what else there is to say of the last call */
+    size_t note_message;         /* how much of `note` is the error itself, the traceback aside */
+};
+
+/* What objects that scripts hold are, in their memory: good for one message, setup or teardown, after which
+ * no pointer is followed. */
+struct ticket {
+    const struct state *state;
+    uint64_t generation;
 };
 
 /* Opens a state with its sandbox and nothing loaded. What is passed is borrowed until state_close, which also
@@ -84,7 +94,8 @@ bool state_call(struct state *state, int arguments, int results);
 /* Removes everything but the slots. */
 void state_drop(struct state *state);
 
-/* The time limit holds from state_begin to state_end, for all calls between them. */
+/* One message, or one loading or teardown, is from state_begin to state_end: the time limit holds for all
+ * calls between them, and scripts may publish. What they have published waits in `outbox` for its owner. */
 void state_begin(struct state *state, int64_t now_ns);
 void state_end(struct state *state);
 
@@ -95,6 +106,9 @@ uint64_t state_heap_bytes(const struct state *state);
 struct state *state_of(lua_State *lua);
 /* Pushes a C function that finds `state` by state_of. May raise. */
 void state_push_function(struct state *state, lua_State *lua, lua_CFunction function);
+
+/* -> an object for what is at hand, without a metatable. May raise. */
+void state_push_ticket(struct state *state, lua_State *lua);
 
 /* While the state is opened: pops a function and puts it into its slot. May raise. */
 void state_set_slot(lua_State *lua, enum state_slot slot);

@@ -5,7 +5,9 @@
 
 #include "worker/note.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <lua.h>
 
@@ -17,5 +19,11 @@ size_t value_format_number(double number, char text[VALUE_NUMBER_BYTES]);
 /* A string's own text, a number's digits, nil, true, false; of other values "a table" and the like. `index`
  * must be absolute or valid at once; the value keeps its type. */
 void value_append(struct note *note, lua_State *lua, int index);
+
+/* The value with its type, for who gave a wrong one: 42 (a number), "maybe" (a string, cut), a table. */
+void value_quote(struct note *note, lua_State *lua, int index);
+
+/* A number of seconds, or a text such as "90s"; false where it is neither, or negative, or over 30 years. */
+bool value_to_duration(lua_State *lua, int index, int64_t *ret_ns);
 
 #endif

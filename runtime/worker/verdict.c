@@ -1,11 +1,12 @@
 /* From a handler's results to its verdict; see verdict.h. */
 #include "worker/verdict.h"
 
-#include "common/units.h"
+#include "common/clock.h"
 #include "worker/value.h"
 
 enum { FIRST = -2, SECOND = -1 }; /* where the results are */
-enum { QUOTED_BYTES_MAX = 80 };   /* of a returned string in an error */
+
+#define DELAY_NS_MAX (INT64_C(30) * 86400 * CLOCK_NS_PER_SECOND) /* as retry.max_delay is bounded, too */
 
 static const struct {
     const char *word;
@@ -24,47 +25,27 @@ static struct slice text_at(lua_State *lua, int index)
     return text;
 }
 
-/* The result with its type: 42 (a number), "maybe" (a string), a table. */
-static void append_result(struct note *note, lua_State *lua, int index)
-{
-    if (lua_type(lua, index) == LUA_TSTRING) {
-        struct slice text = text_at(lua, index);
-        text.size = text.size < QUOTED_BYTES_MAX ? text.size : QUOTED_BYTES_MAX;
-        note_text(note, "\"");
-        note_append(note, text);
-        note_text(note, "\" (a string)");
-        return;
-    }
-    value_append(note, lua, index);
-    if (lua_type(lua, index) == LUA_TNUMBER)
-        note_text(note, " (a number)");
-}
-
 static void refuse(struct state *state, struct outcome *outcome, const char *what, int index,
                    const char *advice)
 {
     note_printf(&state->note, "%s returned %s", state->assignment->script, what);
-    append_result(&state->note, state->lua, index);
+    value_quote(&state->note, state->lua, index);
     note_text(&state->note, advice);
     outcome->verdict = WIRE_ERROR;
     outcome->text = note_slice(&state->note);
 }
 
-static bool parse_delay(lua_State *lua, int64_t *ret_delay_ns)
-{
-    if (lua_type(lua, SECOND) == LUA_TSTRING) {
-        struct slice text = text_at(lua, SECOND);
-        return units_parse_duration(text.data, text.size, ret_delay_ns);
-    }
-    return lua_type(lua, SECOND) == LUA_TNUMBER &&
-           units_from_seconds(lua_tonumber(lua, SECOND), ret_delay_ns);
-}
-
 static void read_retry(struct state *state, struct outcome *outcome)
 {
     outcome->verdict = WIRE_RETRY;
-    if (!lua_isnil(state->lua, SECOND) && !parse_delay(state->lua, &outcome->delay_ns))
-        refuse(state, outcome, "the delay ", SECOND, ": give seconds, or a time like \"90s\"");
+    if (lua_isnil(state->lua, SECOND))
+        return;
+    int64_t delay_ns = -1;
+    if (value_to_duration(state->lua, SECOND, &delay_ns) && delay_ns <= DELAY_NS_MAX)
+        outcome->delay_ns = delay_ns;
+    else
+        refuse(state, outcome, "the delay ", SECOND,
+               ": give seconds, or a time like \"90s\", of at most 30 days");
 }
 
 static void read_reject(struct state *state, struct outcome *outcome)

@@ -158,8 +158,10 @@ static enum step renew(struct worker *worker, enum wire_recycle_reason reason)
     return NO_SCRIPT;
 }
 
+/* The result, behind what a message that succeeded has published. */
 static void send_result(struct worker *worker, const struct outcome *outcome, int64_t elapsed_ns)
 {
+    struct outbox *outbox = &worker->state.outbox;
     const struct wire_result result = {
         .seq = worker->message.deliver.seq,
         .slot = worker->message.deliver.slot,
@@ -167,6 +169,9 @@ static void send_result(struct worker *worker, const struct outcome *outcome, in
         .elapsed_ns = elapsed_ns,
         .delay_ns = outcome->delay_ns,
     };
+    if (outcome->verdict == WIRE_ACK)
+        outbox_send(outbox, &worker->link, result.seq);
+    outbox_reset(outbox);
     struct buffer *frame = link_begin(&worker->link, WIRE_RESULT);
     wire_add_result(frame, &result);
     if (outcome->text.size > 0)

@@ -8,8 +8,8 @@ describe("deliveries", function()
 
   local function counts_of(changes)
     local counts = {
-      delivered = 0, acked = 0, requeued = 0, rejected = 0, failed = 0, redelivered = 0, handed_back = 0,
-      stale_results = 0, worker_deaths = 0,
+      delivered = 0, acked = 0, retried = 0, requeued = 0, rejected = 0, dead_letters = 0, failed = 0,
+      redelivered = 0, handed_back = 0, stale_results = 0, worker_deaths = 0,
     }
     for name, count in pairs(changes) do
       counts[name] = count
@@ -35,17 +35,17 @@ local KINDS = {
   { name = "nothing", code = "return", acked = 1 },
   { name = "true", code = "return true", acked = 1 },
   { name = "ack", code = [[return "ack"]], acked = 1 },
-  { name = "false", code = "return false", requeued = 2, rejected = 1 },
-  { name = "retry", code = [[return "retry"]], requeued = 2, rejected = 1 },
-  { name = "retry later", code = [[return "retry", "50ms"]], requeued = 2, rejected = 1 },
+  { name = "false", code = "return false", retried = 2, rejected = 1 },
+  { name = "retry", code = [[return "retry"]], retried = 2, rejected = 1 },
+  { name = "retry later", code = [[return "retry", "50ms"]], retried = 2, rejected = 1 },
   { name = "requeue", code = [[return "requeue"]], requeued = 2, rejected = 1 },
   { name = "requeue once", code = [[return message.attempt < 2 and "requeue" or "ack"]], requeued = 1,
     acked = 1 },
   { name = "reject", code = [[return "reject", "as it was told"]], rejected = 1 },
-  { name = "error", code = [[error "on purpose"]], requeued = 2, rejected = 1, failed = 3 },
-  { name = "error once", code = [[if message.attempt < 2 then error "on purpose" end]], requeued = 1,
+  { name = "error", code = [[error "on purpose"]], retried = 2, rejected = 1, failed = 3 },
+  { name = "error once", code = [[if message.attempt < 2 then error "on purpose" end]], retried = 1,
     acked = 1, failed = 1 },
-  { name = "42", code = "return 42", requeued = 2, rejected = 1, failed = 3 },
+  { name = "42", code = "return 42", retried = 2, rejected = 1, failed = 3 },
   { name = "undecodable", code = [[error "never called"]], body = '{"kind":', rejected = 1 },
 }
 
@@ -99,11 +99,11 @@ describe("a mixed run of all verdicts", function()
   end
 
   local function expected_counts()
-    local requeued = sum "requeued"
+    local requeued, retried = sum "requeued", sum "retried"
     return {
-      delivered = TOTAL + requeued, redelivered = requeued, requeued = requeued, acked = sum "acked",
-      rejected = sum "rejected", failed = sum "failed", handed_back = 0, stale_results = 0,
-      worker_deaths = 0,
+      delivered = TOTAL + requeued + retried, redelivered = requeued, requeued = requeued, retried = retried,
+      acked = sum "acked", rejected = sum "rejected", dead_letters = 0, failed = sum "failed", handed_back = 0,
+      stale_results = 0, worker_deaths = 0,
     }
   end
 
@@ -115,7 +115,7 @@ describe("a mixed run of all verdicts", function()
     end
     for id = 1, TOTAL do
       local kind = kind_of(id)
-      local wanted = not kind.body and ("123"):sub(1, (kind.requeued or 0) + 1) or nil
+      local wanted = not kind.body and ("123"):sub(1, (kind.requeued or kind.retried or 0) + 1) or nil
       assert.equal(wanted, attempts[id], ("attempts of message %d, %s"):format(id, kind.name))
     end
   end
@@ -149,7 +149,8 @@ describe("a mixed run of all verdicts", function()
     local queue, dead = queues(arguments)
     publish(queue)
     local program = consumer.start(queue, mixed_handler(), {
-      workers = workers, prefetch = 50, ["retry-attempts"] = 3, ["exit-when-idle"] = consumer.IDLE,
+      workers = workers, prefetch = 50, ["retry-attempts"] = 3, ["retry-delay"] = "10ms",
+      ["exit-when-idle"] = consumer.IDLE,
     })
     assert.same(expected_counts(), consumer.finish(program))
     assert_attempts(program)
@@ -179,9 +180,9 @@ describe("messages that are all the same", function()
     assert(connection:confirm_select())
     assert(connection:publish_many("", queue, 500, "the same"))
     local program = consumer.start(queue, [[return function() return "retry" end]],
-      { workers = 2, ["retry-attempts"] = 4, ["exit-when-idle"] = consumer.IDLE })
+      { workers = 2, ["retry-attempts"] = 4, ["retry-delay"] = "10ms", ["exit-when-idle"] = consumer.IDLE })
     local counts = consumer.finish(program)
-    assert.same({ 2000, 1500, 500 }, { counts.delivered, counts.requeued, counts.rejected })
+    assert.same({ 2000, 1500, 500 }, { counts.delivered, counts.retried, counts.rejected })
     consumer.assert_left(queue, 0)
   end)
 end)

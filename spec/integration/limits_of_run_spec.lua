@@ -55,7 +55,7 @@ describe("a run", function()
     consumer.wait_handled(program, 100)
     assert(signal.kill(program:children()[1], signal.SIGKILL))
     local counts = consumer.finish(program)
-    assert.equal(400, counts.acked + counts.requeued)
+    assert.equal(400, counts.acked + counts.retried)
     assert_left(queue, 1000 - counts.acked)
   end)
 

@@ -35,7 +35,7 @@ describe("the death of a worker", function()
     local counts = consumer.finish(program)
     assert.equal(1, counts.worker_deaths)
     assert.equal(3000, counts.acked)
-    assert.is_true(counts.requeued <= 1)
+    assert.is_true(counts.retried <= 1)
     assert.is_true(charged(program) <= 1)
     assert.same({}, (consumer.missing(program, 3000)))
     consumer.assert_left(queue, 0)
@@ -53,7 +53,7 @@ describe("the death of a worker", function()
         ["limits-grace"] = "200ms", ["exit-when-idle"] = "1s",
       })
     local counts = consumer.finish(program)
-    assert.same({ 99, 1, 1 }, { counts.acked, counts.rejected, counts.requeued })
+    assert.same({ 99, 1, 1 }, { counts.acked, counts.rejected, counts.retried })
     for _, line in ipairs(consumer.told(program)) do
       assert.is_true(line.attempt == 1 or line.id == 50, ("%d was charged"):format(line.id))
     end

@@ -225,6 +225,18 @@ function rabbit.thaw_broker()
   frozen = nil
 end
 
+local FIRST_STEP_MS, STEP_PERCENT = 100, 15 -- as runtime/host/retry.h has them
+local LONGEST_STEP_MS = 60000               -- no spec waits longer
+
+-- The delay queues that a program may have made for this queue.
+local function delete_delay_queues(queue)
+  local step = FIRST_STEP_MS
+  while step <= LONGEST_STEP_MS do
+    assert(ask("delete", ("%s.retry.%d"):format(queue, step)))
+    step = step + math.floor(step * STEP_PERCENT / 100)
+  end
+end
+
 ---Starts the broker if the spec left it stopped or frozen, closes the spec's connections and deletes its
 -- queues. For after_each.
 function rabbit.cleanup()
@@ -240,6 +252,7 @@ function rabbit.cleanup()
   queues = {}
   for _, name in ipairs(names) do
     assert(ask("delete", name))
+    delete_delay_queues(name)
   end
 end
 

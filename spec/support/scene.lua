@@ -68,7 +68,7 @@ function Scene:publish(body, properties)
 end
 
 local function arguments_of(self, ...)
-  local all = { "run", "handler.lua", "--queue", self.queue, "--broker", rabbit.url, ... }
+  local all = { "run", "handler.lua", "--queue", self.queue, "--broker", rabbit.url, "--retry-delay", "10ms", ... }
   all[#all + 1] = { cwd = self.space.path, timeout = PATIENCE_SECONDS }
   return unpack(all)
 end

@@ -38,7 +38,7 @@ static enum assembly_next take_limited(const struct event *event, uint64_t limit
 {
     error.text[0] = '\0';
     whole = NULL;
-    enum assembly_next next = assembly_take(&assembly, &ledger, event, limit, &whole, &error);
+    enum assembly_next next = assembly_take(&assembly, &ledger, event, "orders", limit, &whole, &error);
     assert_int_equal(next == ASSEMBLY_WHOLE, whole != NULL);
     assert_int_equal(next == ASSEMBLY_BROKEN, error.text[0] != '\0');
     return next;

@@ -115,6 +115,17 @@ static void write_log(struct buffer *buffer)
     wire_end(buffer, mark);
 }
 
+static const struct wire_publish publish = { .seq = 7, .attributes_bytes = 12, .body_bytes = 100 };
+
+static void write_publish(struct buffer *buffer)
+{
+    size_t mark = wire_begin(buffer, WIRE_PUBLISH);
+    wire_add_publish(buffer, &publish);
+    wire_add(buffer, WIRE_EXCHANGE, slice_of("billing"));
+    (void)buffer_append_text(buffer, "the first piece");
+    wire_end(buffer, mark);
+}
+
 static const struct {
     enum wire_type type;
     void (*write)(struct buffer *buffer);
@@ -127,6 +138,7 @@ static const struct {
     { WIRE_FAILED, write_failed, 0 },
     { WIRE_RESULT, write_result, WIRE_RESULT_BYTES },
     { WIRE_LOG, write_log, WIRE_LOG_BYTES },
+    { WIRE_PUBLISH, write_publish, WIRE_PUBLISH_BYTES },
 };
 
 static struct slice frame_of(struct buffer *buffer, size_t i)
@@ -144,6 +156,7 @@ static bool take_fixed(enum wire_type type, struct slice *payload)
     struct wire_result taken_result;
     struct wire_ready taken_ready;
     struct wire_log taken_log;
+    struct wire_publish taken_publish;
     switch (type) {
     case WIRE_SETUP:
         return wire_take_setup(payload, &taken_setup);
@@ -155,6 +168,8 @@ static bool take_fixed(enum wire_type type, struct slice *payload)
         return wire_take_ready(payload, &taken_ready);
     case WIRE_LOG:
         return wire_take_log(payload, &taken_log);
+    case WIRE_PUBLISH:
+        return wire_take_publish(payload, &taken_publish);
     case WIRE_STOP:
     case WIRE_FAILED:
     default:
@@ -297,6 +312,36 @@ static void test_deliveries_whose_sizes_lie(void **state)
         assert_int_equal(wire_take_deliver(&payload, &taken), cases[i].fits);
         assert_int_equal(payload.size, cases[i].fits ? 13 : sizeof bytes);
         assert_true(taken.seq == (cases[i].fits ? deliver.seq : 42));
+    }
+}
+
+/* The attributes must be there, and no more than the body behind them; what is refused changes nothing. */
+static void test_publishes_whose_sizes_lie(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t attributes_bytes;
+        uint32_t body_bytes;
+        bool fits;
+    } cases[] = {
+        { 9, 4, true },           { 9, 5, true },           { 9, UINT32_MAX, true }, { 13, 0, true },
+        { 0, 13, true },          { 9, 3, false },          { 14, 0, false },        { 0, 0, false },
+        { UINT32_MAX, 4, false }, { UINT32_MAX, 0, false },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct wire_publish given = { .seq = 7,
+                                      .attributes_bytes = cases[i].attributes_bytes,
+                                      .body_bytes = cases[i].body_bytes };
+        struct wire_publish taken = { .seq = 42 };
+        struct buffer buffer;
+        buffer_init(&buffer, 100);
+        wire_add_publish(&buffer, &given);
+        (void)buffer_append(&buffer, "attribute+body", 13);
+        struct slice payload = { buffer.data, buffer.size };
+        assert_int_equal(wire_take_publish(&payload, &taken), cases[i].fits);
+        assert_int_equal(payload.size, cases[i].fits ? 13 : WIRE_PUBLISH_BYTES + 13);
+        assert_true(taken.seq == (cases[i].fits ? 7 : 42));
+        buffer_clear(&buffer);
     }
 }
 
@@ -471,6 +516,7 @@ int main(void)
         cmocka_unit_test(test_cut_frames),
         cmocka_unit_test(test_cut_structs),
         cmocka_unit_test(test_deliveries_whose_sizes_lie),
+        cmocka_unit_test(test_publishes_whose_sizes_lie),
         cmocka_unit_test(test_headers_that_begin_no_frame),
         cmocka_unit_test(test_frames_one_after_another),
         cmocka_unit_test(test_attributes),

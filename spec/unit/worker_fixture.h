@@ -60,9 +60,10 @@ struct fixture {
 
 struct answer {
     uint8_t type;
-    struct wire_result result; /* of WIRE_RESULT */
-    struct wire_log log;       /* of WIRE_LOG */
-    struct slice attributes;   /* of WIRE_LOG; valid until the next answer */
+    struct wire_result result;   /* of WIRE_RESULT */
+    struct wire_log log;         /* of WIRE_LOG */
+    struct wire_publish publish; /* of WIRE_PUBLISH */
+    struct slice attributes;     /* what follows the struct; valid until the next answer */
     char text[WIRE_TEXT_MAX + 1];
 };
 
@@ -254,7 +255,11 @@ static inline void read_answer(struct answer *answer, const struct wire_frame *f
         assert_true(wire_take_log(&payload, &answer->log));
     else if (frame->type == WIRE_READY)
         assert_true(wire_take_ready(&payload, &ready));
+    else if (frame->type == WIRE_PUBLISH)
+        assert_true(wire_take_publish(&payload, &answer->publish));
     answer->attributes = payload;
+    if (frame->type == WIRE_PUBLISH || frame->type == WIRE_PIECE)
+        return;
     (void)wire_find(payload, WIRE_TEXT, &text);
     assert_true(text.size <= WIRE_TEXT_MAX);
     memcpy(answer->text, text.data, text.size);

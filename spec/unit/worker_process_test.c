@@ -286,6 +286,8 @@ struct told {
     unsigned ready;
     unsigned gone;
     unsigned logs;
+    unsigned published;
+    size_t messages_bytes;
     char log[128]; /* their texts, one after the other */
     unsigned count;
     struct wire_result results[RESULTS_MAX];
@@ -303,16 +305,25 @@ static void on_ready(void *owner, struct worker_process *process)
 }
 
 static void on_result(void *owner, struct worker_process *process, const struct wire_result *result,
-                      struct slice text)
+                      struct slice text, struct buffer *messages)
 {
     (void)owner;
     struct delivery *delivery = ledger_find(&ledger, result->slot, process, result->seq);
     told.results[told.count++] = *result;
+    told.messages_bytes += messages->size;
     (void)snprintf(told.text, sizeof told.text, "%.*s", (int)text.size, text.data);
     if (delivery && result->verdict == WIRE_SKIPPED)
         ledger_return(&ledger, delivery);
     else if (delivery)
         ledger_settle(&ledger, delivery, SETTLE_ACK, 0);
+}
+
+static void on_published(void *owner, struct worker_process *process, struct slice message)
+{
+    (void)owner;
+    (void)process;
+    told.published++;
+    told.messages_bytes += message.size;
 }
 
 static void on_log(void *owner, struct worker_process *process, enum log_level level, struct slice attributes)
@@ -335,7 +346,11 @@ static void on_gone(void *owner, struct worker_process *process)
 }
 
 static const struct worker_events events = {
-    .ready = on_ready, .result = on_result, .log = on_log, .gone = on_gone
+    .ready = on_ready,
+    .result = on_result,
+    .published = on_published,
+    .log = on_log,
+    .gone = on_gone,
 };
 
 static void spawn_with(const struct consumer_config *config)

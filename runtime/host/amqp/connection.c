@@ -3,10 +3,13 @@
 
 #include "common/clock.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 void connection_free(struct connection *connection)
 {
@@ -14,6 +17,7 @@ void connection_free(struct connection *connection)
         return;
     if (connection->state)
         (void)amqp_destroy_connection(connection->state);
+    empty_amqp_pool(&connection->scratch);
     address_clear(&connection->address);
     buffer_clear(&connection->attributes);
     free(connection);
@@ -67,11 +71,36 @@ static void take_deliver(const amqp_basic_deliver_t *deliver, struct event *even
     event->text = slice_from(deliver->consumer_tag);
 }
 
+static void take_got(const amqp_basic_get_ok_t *got, struct event *event)
+{
+    event->kind = EVENT_GOT;
+    event->tag = got->delivery_tag;
+    event->redelivered = got->redelivered != 0;
+    event->exchange = slice_from(got->exchange);
+    event->routing_key = slice_from(got->routing_key);
+}
+
 static void take_declared(const amqp_queue_declare_ok_t *declared, struct event *event)
 {
     event->kind = EVENT_DECLARED;
     event->messages = declared->message_count;
     event->consumers = declared->consumer_count;
+}
+
+static void take_confirm(enum event_kind kind, uint64_t tag, bool multiple, struct event *event)
+{
+    event->kind = kind;
+    event->tag = tag;
+    event->multiple = multiple;
+}
+
+static void take_return(const amqp_basic_return_t *returned, struct event *event)
+{
+    event->kind = EVENT_RETURN;
+    event->code = returned->reply_code;
+    event->text = slice_from(returned->reply_text);
+    event->exchange = slice_from(returned->exchange);
+    event->routing_key = slice_from(returned->routing_key);
 }
 
 /* A close is answered at once: the other end waits for it. The answer's failure shows at the next read. */
@@ -97,11 +126,45 @@ static void take_connection_close(struct connection *connection, const amqp_conn
     (void)send_method(connection, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok, &ignored);
 }
 
+/* What comes of publishing. */
+static bool take_publishing(const amqp_method_t *method, struct event *event)
+{
+    const amqp_basic_ack_t *ack = method->decoded;
+    const amqp_basic_nack_t *nack = method->decoded;
+    switch (method->id) {
+    case AMQP_BASIC_ACK_METHOD:
+        take_confirm(EVENT_CONFIRM, ack->delivery_tag, ack->multiple != 0, event);
+        return true;
+    case AMQP_BASIC_NACK_METHOD:
+        take_confirm(EVENT_REFUSE, nack->delivery_tag, nack->multiple != 0, event);
+        return true;
+    case AMQP_BASIC_RETURN_METHOD:
+        take_return(method->decoded, event);
+        return true;
+    case AMQP_CONFIRM_SELECT_OK_METHOD:
+        event->kind = EVENT_CONFIRMING;
+        return true;
+    case AMQP_QUEUE_BIND_OK_METHOD:
+        event->kind = EVENT_BOUND;
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void take_method(struct connection *connection, const amqp_method_t *method, struct event *event)
 {
+    if (take_publishing(method, event))
+        return;
     switch (method->id) {
     case AMQP_BASIC_DELIVER_METHOD:
         take_deliver(method->decoded, event);
+        break;
+    case AMQP_BASIC_GET_OK_METHOD:
+        take_got(method->decoded, event);
+        break;
+    case AMQP_BASIC_GET_EMPTY_METHOD:
+        event->kind = EVENT_EMPTY;
         break;
     case AMQP_CHANNEL_OPEN_OK_METHOD:
         event->kind = EVENT_CHANNEL_OPENED;
@@ -215,6 +278,11 @@ bool connection_send_channel_close(struct connection *connection, uint16_t chann
     return send_method(connection, channel, AMQP_CHANNEL_CLOSE_METHOD, &request, error);
 }
 
+static int64_t milliseconds(int64_t nanoseconds)
+{
+    return nanoseconds < 0 ? -1 : nanoseconds / CLOCK_NS_PER_MS;
+}
+
 static void add_number(amqp_table_t *table, const char *key, int64_t value)
 {
     if (value < 0)
@@ -238,7 +306,7 @@ static void add_text(amqp_table_t *table, const char *key, const char *value)
 bool connection_send_declare(struct connection *connection, uint16_t channel, const char *queue,
                              const struct declare_config *declare, struct error *error)
 {
-    enum { ARGUMENTS_MAX = 8 };
+    enum { ARGUMENTS_MAX = 12 };
     amqp_table_entry_t entries[ARGUMENTS_MAX];
     amqp_table_t arguments = { .entries = entries };
     if (declare->enabled) {
@@ -246,10 +314,12 @@ bool connection_send_declare(struct connection *connection, uint16_t channel, co
             add_text(&arguments, "x-queue-type", declare->type == CONFIG_QUEUE_QUORUM ? "quorum" : "classic");
         add_number(&arguments, "x-max-length", declare->max_length);
         add_number(&arguments, "x-max-length-bytes", declare->max_bytes);
-        add_number(&arguments, "x-message-ttl", declare->ttl_ns < 0 ? -1 : declare->ttl_ns / CLOCK_NS_PER_MS);
+        add_number(&arguments, "x-message-ttl", milliseconds(declare->ttl_ns));
+        add_number(&arguments, "x-expires", milliseconds(declare->expires_ns));
         add_text(&arguments, "x-overflow", declare->overflow);
         add_text(&arguments, "x-dead-letter-exchange", declare->dead_letter_exchange);
         add_text(&arguments, "x-dead-letter-routing-key", declare->dead_letter_routing_key);
+        add_text(&arguments, "x-dead-letter-strategy", declare->at_least_once ? "at-least-once" : NULL);
     }
     amqp_queue_declare_t request = {
         .queue = amqp_cstring_bytes(queue),
@@ -283,6 +353,13 @@ bool connection_send_cancel(struct connection *connection, uint16_t channel, con
     return send_method(connection, channel, AMQP_BASIC_CANCEL_METHOD, &request, error);
 }
 
+bool connection_send_get(struct connection *connection, uint16_t channel, const char *queue,
+                         struct error *error)
+{
+    amqp_basic_get_t request = { .queue = amqp_cstring_bytes(queue) };
+    return send_method(connection, channel, AMQP_BASIC_GET_METHOD, &request, error);
+}
+
 bool connection_send_ack(struct connection *connection, uint16_t channel, uint64_t tag, bool multiple,
                          struct error *error)
 {
@@ -308,6 +385,82 @@ bool connection_send_close(struct connection *connection, struct error *error)
     amqp_connection_close_t request = { .reply_code = AMQP_REPLY_SUCCESS,
                                         .reply_text = amqp_cstring_bytes("bye") };
     return send_method(connection, 0, AMQP_CONNECTION_CLOSE_METHOD, &request, error);
+}
+
+static amqp_bytes_t bytes_of(struct slice slice)
+{
+    return (amqp_bytes_t){ .bytes = (void *)(uintptr_t)slice.data, .len = slice.size };
+}
+
+bool connection_send_bind(struct connection *connection, uint16_t channel, const char *queue,
+                          struct slice exchange, struct slice routing_key, struct error *error)
+{
+    amqp_queue_bind_t request = { .queue = amqp_cstring_bytes(queue),
+                                  .exchange = bytes_of(exchange),
+                                  .routing_key = bytes_of(routing_key),
+                                  .arguments = amqp_empty_table };
+    return send_method(connection, channel, AMQP_QUEUE_BIND_METHOD, &request, error);
+}
+
+bool connection_send_confirm_select(struct connection *connection, uint16_t channel, struct error *error)
+{
+    amqp_confirm_select_t request = { 0 };
+    return send_method(connection, channel, AMQP_CONFIRM_SELECT_METHOD, &request, error);
+}
+
+/* A header frame is no larger than its attributes: an attribute has more in front of it than a property. */
+size_t connection_attributes_max(const struct connection *connection)
+{
+    enum { FRAME_AROUND_HEADER = 64 };
+    int frame_max = amqp_get_frame_max(connection->state);
+    return frame_max > FRAME_AROUND_HEADER ? (size_t)frame_max - FRAME_AROUND_HEADER : 0;
+}
+
+static struct slice name_in(struct slice attributes, enum wire_attribute_id id)
+{
+    struct slice name = { .data = "", .size = 0 };
+    (void)wire_find(attributes, id, &name);
+    return name;
+}
+
+static bool send_frame(struct connection *connection, const amqp_frame_t *frame, struct error *error)
+{
+    int status = amqp_send_frame(connection->state, frame);
+    return status == AMQP_STATUS_OK || lost(connection, status, error);
+}
+
+bool connection_send_publish(struct connection *connection, uint16_t channel, struct slice attributes,
+                             uint64_t body_bytes, struct error *error)
+{
+    amqp_basic_properties_t properties;
+    recycle_amqp_pool(&connection->scratch);
+    if (!properties_decode(attributes, &connection->scratch, &properties))
+        return error_set(error, ERROR_FAILED, "no memory for the headers of a message to publish");
+    amqp_basic_publish_t publish = { .exchange = bytes_of(name_in(attributes, WIRE_EXCHANGE)),
+                                     .routing_key = bytes_of(name_in(attributes, WIRE_ROUTING_KEY)),
+                                     .mandatory = 1 };
+    amqp_frame_t header = { .frame_type = AMQP_FRAME_HEADER, .channel = channel };
+    header.payload.properties.class_id = AMQP_BASIC_CLASS;
+    header.payload.properties.body_size = body_bytes;
+    header.payload.properties.decoded = &properties;
+    return send_method(connection, channel, AMQP_BASIC_PUBLISH_METHOD, &publish, error) &&
+           send_frame(connection, &header, error);
+}
+
+bool connection_send_piece(struct connection *connection, uint16_t channel, struct slice piece,
+                           struct error *error)
+{
+    amqp_frame_t body = { .frame_type = AMQP_FRAME_BODY, .channel = channel };
+    body.payload.body_fragment = bytes_of(piece);
+    return send_frame(connection, &body, error);
+}
+
+void connection_set_patient(struct connection *connection, bool patient)
+{
+    unsigned timeout_ms = patient ? 0 : connection->io_timeout_ms;
+    /* Where it fails the connection is lost sooner than it need be, and comes back. */
+    (void)setsockopt(connection_fd(connection), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
+                     sizeof timeout_ms);
 }
 
 const char *amqp_connection_library(void)

@@ -20,6 +20,8 @@ enum {
     /* Settlements are sent this many at a time between two looks at connection_can_send: 256 frames of 21
      * bytes are 5.4 KB, less than the free third of a socket buffer that Linux promises by POLLOUT. */
     CONNECTION_SEND_BATCH = 256,
+    /* A body goes out in frames of at most so many bytes: one fits that third, too. */
+    CONNECTION_PIECE_MAX = 16 * 1024,
 };
 
 struct connection;
@@ -46,13 +48,20 @@ enum event_kind {
     EVENT_CHANNEL_DONE,   /* the answer to connection_send_channel_close */
     EVENT_DECLARED,       /* messages, consumers */
     EVENT_QOS_SET,
-    EVENT_CONSUMING, /* text: the consumer tag */
-    EVENT_CANCELLED, /* the answer to connection_send_cancel */
-    EVENT_CANCEL,    /* the broker cancelled the consumer `text` */
-    EVENT_DELIVER,   /* tag, redelivered, exchange, routing_key, text: the consumer tag */
-    EVENT_HEADER,    /* body_bytes, attributes: as WIRE_DELIVER carries them */
-    EVENT_BODY,      /* text: the next piece */
-    EVENT_BLOCKED,   /* text: the reason */
+    EVENT_CONSUMING,  /* text: the consumer tag */
+    EVENT_CANCELLED,  /* the answer to connection_send_cancel */
+    EVENT_CANCEL,     /* the broker cancelled the consumer `text` */
+    EVENT_DELIVER,    /* tag, redelivered, exchange, routing_key, text: the consumer tag */
+    EVENT_HEADER,     /* body_bytes, attributes: as WIRE_DELIVER carries them */
+    EVENT_BODY,       /* text: the next piece */
+    EVENT_CONFIRMING, /* the answer to connection_send_confirm_select */
+    EVENT_CONFIRM,    /* tag, multiple: the broker has taken what was published under this number */
+    EVENT_REFUSE,     /* tag, multiple: it has not */
+    EVENT_RETURN,     /* exchange, routing_key, code, text: no queue took it; its confirm comes later */
+    EVENT_GOT,        /* as EVENT_DELIVER, without a consumer tag: an answer to connection_send_get */
+    EVENT_EMPTY,      /* the other answer to it */
+    EVENT_BOUND,      /* the answer to connection_send_bind */
+    EVENT_BLOCKED,    /* text: the reason */
     EVENT_UNBLOCKED,
     EVENT_CLOSED, /* the broker closed the connection: code and text; it has been answered */
     EVENT_DONE,   /* the answer to connection_send_close */
@@ -68,6 +77,7 @@ struct event {
     uint32_t messages;
     uint32_t consumers;
     bool redelivered;
+    bool multiple; /* all numbers up to `tag` */
     struct slice text;
     struct slice exchange;
     struct slice routing_key;
@@ -95,12 +105,31 @@ bool connection_send_consume(struct connection *connection, uint16_t channel, co
                              const char *tag, struct error *error);
 bool connection_send_cancel(struct connection *connection, uint16_t channel, const char *tag,
                             struct error *error);
+/* Takes one message off the queue, if there is one. */
+bool connection_send_get(struct connection *connection, uint16_t channel, const char *queue,
+                         struct error *error);
 bool connection_send_ack(struct connection *connection, uint16_t channel, uint64_t tag, bool multiple,
                          struct error *error);
 bool connection_send_nack(struct connection *connection, uint16_t channel, uint64_t tag, struct error *error);
 bool connection_send_reject(struct connection *connection, uint16_t channel, uint64_t tag,
                             struct error *error);
 bool connection_send_close(struct connection *connection, struct error *error);
+bool connection_send_bind(struct connection *connection, uint16_t channel, const char *queue,
+                          struct slice exchange, struct slice routing_key, struct error *error);
+bool connection_send_confirm_select(struct connection *connection, uint16_t channel, struct error *error);
+
+/* Publishing: the method and header of a message (always mandatory), then its body in pieces of at most
+ * CONNECTION_PIECE_MAX; nothing else may go out on the channel before the last. `attributes` as in
+ * WIRE_PUBLISH, at most connection_attributes_max bytes of them. */
+size_t connection_attributes_max(const struct connection *connection);
+bool connection_send_publish(struct connection *connection, uint16_t channel, struct slice attributes,
+                             uint64_t body_bytes, struct error *error);
+bool connection_send_piece(struct connection *connection, uint16_t channel, struct slice piece,
+                           struct error *error);
+
+/* Whether a broker that reads nothing for longer than io_timeout counts as lost. It may well read nothing
+ * while it blocks publishers. */
+void connection_set_patient(struct connection *connection, bool patient);
 
 const char *amqp_connection_library(void); /* the version of rabbitmq-c: "0.11.0" */
 

@@ -21,6 +21,8 @@
 /* Where Debian and most others keep the authorities that the system trusts; rabbitmq-c knows no default. */
 static const char system_authorities[] = "/etc/ssl/certs/ca-certificates.crt";
 
+enum { SCRATCH_PAGE_BYTES = 4096 };
+
 static struct timeval timeval_of(int64_t nanoseconds)
 {
     return (struct timeval){
@@ -115,9 +117,14 @@ static bool tune_socket(struct connection *connection, const struct broker_confi
                         struct error *error)
 {
     int fd = amqp_get_sockfd(connection->state);
-    unsigned timeout_ms = (unsigned)(config->io_timeout_ns / CLOCK_NS_PER_MS);
     int on = 1;
-    if (setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms) < 0 ||
+    /* What Linux gives to anybody (net.core.wmem_max). It is doubled for the kernel's own needs, so that a
+     * third of it takes the largest frame: nothing that is sent after POLLOUT waits. */
+    const int send_buffer_bytes = 208 * 1024;
+    connection->io_timeout_ms = (unsigned)(config->io_timeout_ns / CLOCK_NS_PER_MS);
+    if (setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &connection->io_timeout_ms,
+                   sizeof connection->io_timeout_ms) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer_bytes, sizeof send_buffer_bytes) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) < 0)
         return error_set_errno(error, ERROR_FAILED, errno, "broker %s: cannot set socket options",
                                connection->address.name);
@@ -184,6 +191,7 @@ struct connection *connection_dial(const struct broker_config *config, const cha
         return NULL;
     }
     buffer_init(&connection->attributes, WIRE_ATTRIBUTES_MAX);
+    init_amqp_pool(&connection->scratch, SCRATCH_PAGE_BYTES);
     if (!address_parse(&connection->address, url, error))
         goto failed;
     connection->state = amqp_new_connection();

@@ -11,11 +11,17 @@ struct connection {
     amqp_connection_state_t state;
     struct address address;
     struct buffer attributes; /* of the header frame read last */
+    amqp_pool_t scratch;      /* header tables on their way out; recycled by each message */
+    unsigned io_timeout_ms;
     uint16_t release_channel; /* whose buffers the last event borrowed; freed before the next read */
     bool release;
 };
 
 /* Appends a message's properties as attributes of WIRE_DELIVER; false where the headers cannot be encoded. */
 bool properties_encode(const amqp_basic_properties_t *properties, struct buffer *to);
+
+/* The other way: what the attributes say of properties, tables from the pool; false where they are broken or
+ * memory is short. */
+bool properties_decode(struct slice attributes, amqp_pool_t *pool, amqp_basic_properties_t *ret_properties);
 
 #endif

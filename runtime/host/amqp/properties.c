@@ -1,5 +1,7 @@
-/* A message's properties, from rabbitmq-c's struct to the attributes that a worker reads. */
+/* A message's properties: from rabbitmq-c's struct to the attributes that the wire carries, and back. */
 #include "host/amqp/internal.h"
+
+#include "common/fields.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -65,4 +67,80 @@ bool properties_encode(const amqp_basic_properties_t *properties, struct buffer 
     if ((flags & AMQP_BASIC_HEADERS_FLAG) && !encode_headers(properties->headers, to))
         return false;
     return !to->failed;
+}
+
+static bool decode_text(const struct wire_attribute *attribute, amqp_basic_properties_t *properties)
+{
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (texts[i].id != attribute->id)
+            continue;
+        amqp_bytes_t text = { .bytes = (void *)(uintptr_t)attribute->value.data,
+                              .len = attribute->value.size };
+        memcpy((char *)properties + texts[i].offset, &text, sizeof text);
+        properties->_flags |= texts[i].flag;
+        return attribute->value.size <= WIRE_NAME_MAX;
+    }
+    return true;
+}
+
+/* rabbitmq-c reads a table behind its length only, so the entries are copied behind one. */
+static bool decode_headers(struct slice entries, amqp_pool_t *pool, amqp_basic_properties_t *properties)
+{
+    const size_t length_bytes = sizeof(uint32_t);
+    amqp_bytes_t encoded = { .len = length_bytes + entries.size };
+    size_t offset = 0;
+    if (!fields_are_sound(entries))
+        return false;
+    encoded.bytes = amqp_pool_alloc(pool, encoded.len);
+    if (!encoded.bytes)
+        return false;
+    for (size_t i = 0; i < length_bytes; i++)
+        ((char *)encoded.bytes)[i] = (char)(entries.size >> (8 * (length_bytes - 1 - i)));
+    if (entries.size)
+        memcpy((char *)encoded.bytes + length_bytes, entries.data, entries.size);
+    properties->_flags |= AMQP_BASIC_HEADERS_FLAG;
+    return amqp_decode_table(encoded, pool, &properties->headers, &offset) == AMQP_STATUS_OK;
+}
+
+static bool decode_number(struct slice value, void *to, size_t size, amqp_flags_t flag,
+                          amqp_basic_properties_t *properties)
+{
+    if (value.size != size)
+        return false;
+    memcpy(to, value.data, size);
+    properties->_flags |= flag;
+    return true;
+}
+
+static bool decode_property(const struct wire_attribute *attribute, amqp_pool_t *pool,
+                            amqp_basic_properties_t *properties)
+{
+    switch (attribute->id) {
+    case WIRE_HEADERS:
+        return decode_headers(attribute->value, pool, properties);
+    case WIRE_TIMESTAMP:
+        return decode_number(attribute->value, &properties->timestamp, sizeof properties->timestamp,
+                             AMQP_BASIC_TIMESTAMP_FLAG, properties);
+    case WIRE_PRIORITY:
+        return decode_number(attribute->value, &properties->priority, sizeof properties->priority,
+                             AMQP_BASIC_PRIORITY_FLAG, properties);
+    case WIRE_DELIVERY_MODE:
+        return decode_number(attribute->value, &properties->delivery_mode, sizeof properties->delivery_mode,
+                             AMQP_BASIC_DELIVERY_MODE_FLAG, properties);
+    default:
+        return decode_text(attribute, properties);
+    }
+}
+
+bool properties_decode(struct slice attributes, amqp_pool_t *pool, amqp_basic_properties_t *ret_properties)
+{
+    amqp_basic_properties_t properties = { 0 };
+    struct wire_attribute attribute;
+    enum wire_next next;
+    while ((next = wire_take_attribute(&attributes, &attribute)) == WIRE_FRAME) {
+        if (!decode_property(&attribute, pool, &properties))
+            return false;
+    }
+    *ret_properties = properties;
+    return next == WIRE_MORE;
 }

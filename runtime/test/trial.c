@@ -2,7 +2,6 @@
 #include "test/trial.h"
 
 #include "common/clock.h"
-#include "host/ruling.h"
 #include "host/seccomp.h"
 
 #include <stdio.h>
@@ -52,8 +51,9 @@ static void set_text(struct trial_outcome *outcome, struct slice text)
 }
 
 static void on_result(void *owner, struct worker_process *worker, const struct wire_result *result,
-                      struct slice text)
+                      struct slice text, struct buffer *messages)
 {
+    (void)messages; /* published: nobody takes them here */
     struct trial *trial = owner;
     struct trial_outcome *outcome = trial->outcome;
     const struct delivery *delivery = ledger_find(&trial->ledger, result->slot, worker, result->seq);
@@ -62,8 +62,7 @@ static void on_result(void *owner, struct worker_process *worker, const struct w
     enum wire_verdict verdict = (enum wire_verdict)result->verdict;
     outcome->cause = cause_of(verdict);
     outcome->verdict = outcome->cause == TRIAL_NONE ? verdict : WIRE_ERROR;
-    outcome->settlement =
-        ruling_for_result(verdict, delivery->attempt, trial->config->retry.attempts).settlement;
+    outcome->ruling = ruling_for_result(verdict, delivery->attempt, trial->config->retry.attempts).kind;
     outcome->elapsed_ns = result->elapsed_ns;
     outcome->delay_ns = result->delay_ns;
     outcome->heap_bytes = atomic_load(&worker->board->heap_bytes);
@@ -117,9 +116,17 @@ static void on_gone(void *owner, struct worker_process *worker)
     trial->gone = true;
 }
 
+static void on_published(void *owner, struct worker_process *worker, struct slice message)
+{
+    (void)owner;
+    (void)worker;
+    (void)message; /* of setup or teardown: nobody takes it here */
+}
+
 static const struct worker_events worker_events = {
     .ready = on_ready,
     .result = on_result,
+    .published = on_published,
     .log = on_log,
     .recycled = on_recycled,
     .gone = on_gone,
@@ -226,7 +233,7 @@ static void take_death(struct trial *trial, const struct delivery *delivery, int
     struct trial_outcome *outcome = trial->outcome;
     outcome->verdict = WIRE_ERROR;
     outcome->cause = TRIAL_KILLED;
-    outcome->settlement = ruling_for_crash(delivery->attempt, trial->config->retry.attempts).settlement;
+    outcome->ruling = ruling_for_crash(delivery->attempt, trial->config->retry.attempts).kind;
     outcome->elapsed_ns = clock_now_ns() - began_ns;
     set_text(outcome, slice_of(*worker->last_words ? worker->last_words : worker->reason));
 }
@@ -258,7 +265,7 @@ static void refuse_size(const struct trial *trial, const struct trial_message *m
                         message->body.size, (long long)trial->config->limits.message_bytes);
     outcome->verdict = WIRE_ERROR;
     outcome->cause = TRIAL_SIZE;
-    outcome->settlement = SETTLE_REJECT;
+    outcome->ruling = ruling_for_oversized().kind;
     set_text(outcome, (struct slice){ .data = reason, .size = size > 0 ? (size_t)size : 0 });
 }
 

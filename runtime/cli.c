@@ -30,8 +30,11 @@ static bool complain(struct buffer *problems, const char *before, const char *wo
     return false;
 }
 
-static bool is_switch(const char *name)
+static bool is_switch(const struct parse *parse, const char *name)
 {
+    bool takes_value;
+    if (parse->cli->command == CLI_DEAD && cli_dead_knows(name, &takes_value))
+        return !takes_value;
     for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
         if (strcmp(name, switches[i]) == 0)
             return true;
@@ -62,6 +65,20 @@ static void take_file(struct parse *parse, const char *name)
         parse->cli->source.file = name;
 }
 
+static void take_option(struct parse *parse, const char *name, const char *value)
+{
+    struct cli *cli = parse->cli;
+    bool takes_value;
+    if (strcmp(name, "help") == 0)
+        parse->wants_help = true;
+    else if (strcmp(name, "config") == 0)
+        take_file(parse, value);
+    else if (cli->command == CLI_DEAD && cli_dead_knows(name, &takes_value))
+        cli_dead_take_option(&cli->dead, name, value, parse->problems);
+    else
+        cli->flags[cli->source.flag_count++] = (struct config_flag){ .name = name, .value = value };
+}
+
 /* "--name", "--name=value" or "--name value"; `word` is without the dashes. */
 static void take_long_option(struct parse *parse, char *word)
 {
@@ -70,16 +87,10 @@ static void take_long_option(struct parse *parse, char *word)
     if (equals) {
         *equals = '\0';
         value = equals + 1;
-    } else if (!is_switch(word)) {
+    } else if (!is_switch(parse, word)) {
         value = strcmp(word, "help") == 0 ? NULL : take_value(parse);
     }
-    if (strcmp(word, "help") == 0)
-        parse->wants_help = true;
-    else if (strcmp(word, "config") == 0)
-        take_file(parse, value);
-    else
-        parse->cli->flags[parse->cli->source.flag_count++] =
-            (struct config_flag){ .name = word, .value = value };
+    take_option(parse, word, value);
 }
 
 static void take_short_option(struct parse *parse, const char *word)
@@ -104,7 +115,10 @@ static void take_handler(struct parse *parse, const char *word)
 static void take_word(struct parse *parse)
 {
     char *word = parse->cli->words[parse->next++];
-    if (parse->options_ended || word[0] != '-' || word[1] == '\0')
+    bool plain = parse->options_ended || word[0] != '-' || word[1] == '\0';
+    if (plain && parse->cli->command == CLI_DEAD)
+        cli_dead_take_word(&parse->cli->dead, word, parse->problems);
+    else if (plain)
         take_handler(parse, word);
     else if (strcmp(word, "--") == 0)
         parse->options_ended = true;
@@ -114,7 +128,7 @@ static void take_word(struct parse *parse)
         take_short_option(parse, word);
 }
 
-/* The words behind `run` and `check`. */
+/* The words behind `run`, `check` and `dead`. */
 static bool parse_options(struct cli *cli, const char *command, struct buffer *problems)
 {
     struct parse parse = { .cli = cli, .problems = problems, .next = 2 };
@@ -126,7 +140,10 @@ static bool parse_options(struct cli *cli, const char *command, struct buffer *p
         buffer_reset(problems);
         return true;
     }
+    if (cli->command == CLI_DEAD)
+        cli_dead_check(&cli->dead, problems);
     cli->source.flags = cli->flags;
+    cli->source.broker_only = cli->command == CLI_DEAD;
     return problems->size == 0;
 }
 
@@ -195,6 +212,11 @@ bool cli_parse(struct cli *cli, int argc, char **argv, struct buffer *problems)
         cli->command = strcmp(command, "run") == 0 ? CLI_RUN : CLI_CHECK;
         return parse_options(cli, command, problems);
     }
+    if (strcmp(command, "dead") == 0) {
+        cli->command = CLI_DEAD;
+        return cli_dead_init(&cli->dead, cli->word_count) ? parse_options(cli, command, problems)
+                                                          : complain(problems, "no memory is left", "", "");
+    }
     if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
         return parse_help(cli, problems);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0 || strcmp(command, "-V") == 0)
@@ -208,6 +230,7 @@ void cli_clear(struct cli *cli)
         explicit_bzero(cli->words[i], strlen(cli->words[i])); /* URLs hold passwords */
         free(cli->words[i]);
     }
+    cli_dead_clear(&cli->dead);
     free(cli->words);
     free(cli->flags);
     *cli = (struct cli){ .command = CLI_HELP };

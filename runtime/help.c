@@ -10,6 +10,8 @@ static const char program_text[] =
     "\n"
     "  moonrabbit run [-c FILE] [HANDLER.lua] [OPTIONS]    take messages from a queue\n"
     "  moonrabbit check [-c FILE] [HANDLER.lua] [OPTIONS]  see whether run would work\n"
+    "  moonrabbit dead ACTION QUEUE [ID...] [OPTIONS]      look at dead letters, send\n"
+    "                                                      them back, or drop them\n"
     "  moonrabbit version                                  what this is built from\n"
     "  moonrabbit help [COMMAND]                           this, or more of a command\n"
     "\n"
@@ -41,6 +43,43 @@ static const char check_text[] =
     "  moonrabbit check\n"
     "  moonrabbit check -c production.lua && systemctl reload moonrabbit\n"
     "  moonrabbit check handler.lua --queue orders\n";
+
+static const char dead_text[] =
+    "moonrabbit dead list|show|retry|drop QUEUE [ID...] [OPTIONS]\n"
+    "\n"
+    "Looks at the messages of a dead-letter queue, from its oldest on.\n"
+    "\n"
+    "  list     a table of them: id, reason, attempts, age, size, queue and error\n"
+    "  show     one in full, the first or those that are named\n"
+    "  retry    sends them back to the queue that they came from, at their first\n"
+    "           attempt again; each is taken away here when the broker has it there\n"
+    "  drop     takes them away for good, after a question\n"
+    "\n"
+    "ID is a message id, or #... as the table has it for a message without one; with\n"
+    "none, and no --where, all are meant that are looked at.\n"
+    "\n"
+    "  moonrabbit dead list orders.dead\n"
+    "  moonrabbit dead show orders.dead m-17\n"
+    "  moonrabbit dead show orders.dead m-17 --body | jq .\n"
+    "  moonrabbit dead retry orders.dead --where 'error~refused' --max 5000\n"
+    "  moonrabbit dead drop orders.dead --where reason=rejected --where older=7d\n"
+    "  moonrabbit dead list orders.dead --json --max 100000 | jq -r .reason | sort\n"
+    "\n"
+    "  --max N                  look at the first N messages (100)\n"
+    "  --where TEST             only those where it holds; of several, all must hold:\n"
+    "                           NAME=TEXT, NAME!=TEXT, NAME~PART, of id, reason,\n"
+    "                           error, queue, exchange, routing_key, consumer, host;\n"
+    "                           and attempts=N, older=TIME, newer=TIME\n"
+    "  --json                   list and show: an object a line\n"
+    "  --body                   show: the body and nothing else, as it came\n"
+    "  --yes                    drop: do not ask\n"
+    "  -c, --config FILE        the configuration file, for its broker\n"
+    "  --broker URL             amqp://user:password@host:port/vhost, or amqps://;\n"
+    "                           MOONRABBIT_BROKER is the better place for a password\n"
+    "\n"
+    "All other keys of the broker are options, too (--broker-tls-ca and so on).\n"
+    "While it looks, the messages are out of the queue; then they are back in their\n"
+    "places, marked as redelivered. A quorum queue with a delivery limit counts that.\n";
 
 static const char options_text[] =
     "\n"
@@ -79,10 +118,10 @@ static const char version_text[] =
     "a handler in a compiled loop can be ended without killing its worker, and\n"
     "whether the kernel filters the system calls of workers.\n";
 
-static const char help_help_text[] =
-    "moonrabbit help [COMMAND]\n"
-    "\n"
-    "Explains a command: run, check or version. So does moonrabbit COMMAND --help.\n";
+static const char help_help_text[] = "moonrabbit help [COMMAND]\n"
+                                     "\n"
+                                     "Explains a command: run, check, dead or version. So does\n"
+                                     "moonrabbit COMMAND --help.\n";
 
 static const char codes_text[] =
     "\n"
@@ -100,6 +139,7 @@ static const struct page program_page = { NULL, { program_text, codes_text } };
 static const struct page pages[] = {
     { "run", { run_text, options_text, run_options_text, names_text, codes_text } },
     { "check", { check_text, options_text, names_text, codes_text } },
+    { "dead", { dead_text, codes_text } },
     { "version", { version_text } },
     { "help", { help_help_text } },
 };
@@ -134,32 +174,35 @@ static size_t least(size_t a, size_t b, size_t c)
     return smaller < c ? smaller : c;
 }
 
-/* Levenshtein's distance of two words below WORD_MAX. */
+/* Levenshtein's distance of two words below WORD_MAX, where two neighbours swapped count as one. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t row[WORD_MAX];
-    size_t length = strlen(b);
-    for (size_t j = 0; j <= length; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= length; j++) {
-            size_t above = row[j];
-            row[j] = least(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
-            diagonal = above;
+    size_t rows[WORD_MAX + 1][WORD_MAX + 1] = { { 0 } };
+    size_t a_size = strlen(a), b_size = strlen(b);
+    for (size_t i = 0; i <= a_size; i++) {
+        for (size_t j = 0; j <= b_size; j++) {
+            if (i == 0 || j == 0) {
+                rows[i][j] = i + j;
+                continue;
+            }
+            rows[i][j] =
+                least(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && rows[i - 2][j - 2] + 1 < rows[i][j])
+                rows[i][j] = rows[i - 2][j - 2] + 1;
         }
     }
-    return row[length];
+    return rows[a_size][b_size];
 }
 
 const char *help_nearest_command(const char *word)
 {
     const char *nearest = NULL;
-    size_t nearest_distance = 3;
-    for (size_t i = 0; i < PAGE_COUNT && strlen(word) < WORD_MAX; i++) {
+    size_t length = strlen(word);
+    size_t nearest_distance = (length < 6 ? 1 : length / 3) + 1;
+    for (size_t i = 0; i < PAGE_COUNT && length < WORD_MAX; i++) {
         size_t d = distance(word, pages[i].command);
-        if (d < nearest_distance && d < strlen(pages[i].command)) {
+        if (d < nearest_distance) {
             nearest = pages[i].command;
             nearest_distance = d;
         }

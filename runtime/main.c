@@ -11,6 +11,7 @@
 #include "help.h"
 #include "host/amqp/connection.h"
 #include "host/config.h"
+#include "host/dead/dead.h"
 #include "host/host.h"
 #include "host/seccomp.h"
 #include "worker/preempt.h"
@@ -139,14 +140,27 @@ static enum log_level level_of(const struct cli *cli, const struct config *confi
     return cli->command == CLI_CHECK && config->log_level == LOG_INFO ? LOG_WARNING : config->log_level;
 }
 
+static int run_as_configured(const struct cli *cli, struct config *config)
+{
+    switch (cli->command) {
+    case CLI_RUN:
+        return host_run(config, &cli->source);
+    case CLI_DEAD:
+        return dead_run(&config->broker, &cli->dead.order);
+    case CLI_CHECK:
+    default:
+        return check(config);
+    }
+}
+
 /* The commands that need a configuration. */
-static int run_or_check(const struct cli *cli, struct buffer *problems)
+static int run_configured(const struct cli *cli, struct buffer *problems)
 {
     struct config *config = config_load(&cli->source, problems);
     if (!config)
         return refuse(problems);
     log_open(STDERR_FILENO, config->log_format, level_of(cli, config));
-    int code = cli->command == CLI_RUN ? host_run(config, &cli->source) : check(config);
+    int code = run_as_configured(cli, config);
     config_free(config);
     return code;
 }
@@ -156,7 +170,8 @@ static int dispatch(const struct cli *cli, struct buffer *problems)
     switch (cli->command) {
     case CLI_RUN:
     case CLI_CHECK:
-        return run_or_check(cli, problems);
+    case CLI_DEAD:
+        return run_configured(cli, problems);
     case CLI_VERSION:
         return print_version();
     case CLI_HELP:

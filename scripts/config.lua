@@ -5,7 +5,8 @@
 -- in C (the only way to the world from here), and `source`, what the configuration is made from. A flag goes
 -- before the environment, that before the file, that before the default. Paths in the file are relative to
 -- the file's folder, elsewhere to the working directory. The answer is { problems = { text, ... } }, or the
--- values of the root by their paths ("broker.heartbeat") with `consumers`, a list of the same.
+-- values of the root by their paths ("broker.heartbeat") with `consumers`, a list of the same, which is empty
+-- where source.broker_only says that nobody asks for more than the broker.
 
 local host, source = ...
 
@@ -33,11 +34,17 @@ end
 local function flag_name(rule) return (rule.path:gsub("[._]", "-")) end
 local function variable_name(flag) return "MOONRABBIT_" .. flag:upper():gsub("-", "_") end
 
+-- A command that only talks to a broker wants to know nothing else.
+local function is_wanted(rule) return not source.broker_only or rule.path:find("^broker%.") ~= nil end
+
 local by_flag, by_variable = { broker = keys.root.by_path["broker.url"] }, {}
 for _, scope in ipairs { keys.root, keys.consumer } do
   for _, rule in ipairs(scope) do by_flag[flag_name(rule)] = rule end
 end
-for flag, rule in next, by_flag do by_variable[variable_name(flag)] = rule end
+for flag, rule in next, by_flag do
+  by_variable[variable_name(flag)] = rule
+  if not is_wanted(rule) then by_flag[flag] = nil end
+end
 
 -- Takes what one flag or variable says. Every value is looked at, also one that another goes before.
 local function take(rank, label, rule, raw)
@@ -73,7 +80,8 @@ local function take_flags()
     else
       unknown = true
       complain("there is no option %s%s", show("--" .. flag.name),
-        did_you_mean(flag.name, sorted_keys(by_flag), "--") or ": 'moonrabbit help run' says which there are")
+        did_you_mean(flag.name, sorted_keys(by_flag), "--") or
+          (": 'moonrabbit help %s' says which there are"):format(source.broker_only and "dead" or "run"))
     end
   end
   if source.handler then
@@ -91,13 +99,13 @@ end
 
 local function take_environment()
   for _, name in ipairs(sorted_keys(source.environment)) do
-    local value = source.environment[name]
+    local value, rule = source.environment[name], by_variable[name]
     if name:find("^MOONRABBIT_") and value ~= "" and not is_of_kubernetes(name, value) then
-      if by_variable[name] then
-        take(RANK.ENVIRONMENT, name, by_variable[name], value)
-      else
+      if not rule then
         complain("the environment has %s, which sets nothing%s", show(name),
           did_you_mean(name, sorted_keys(by_variable), "") or ": unset it")
+      elseif is_wanted(rule) then
+        take(RANK.ENVIRONMENT, name, rule, value)
       end
     end
   end
@@ -406,7 +414,7 @@ local function main()
   local entries = settle(keys.root, "", found_in(keys.root, "", file or {}))
   local urls = settle_urls(entries)
   checks.check_root(entries, urls)
-  local listed = file and listed_consumers(file)
+  local listed = file and not source.broker_only and listed_consumers(file)
   local consumers = listed and settle_consumers(listed, flags_unknown) or {}
   checks.check_all(entries, consumers)
   if #problems.list > 0 then return { problems = problems.list } end

@@ -2,6 +2,7 @@
 #include "common/log.h"
 
 #include "common/buffer.h"
+#include "common/utf8.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -85,50 +86,21 @@ static bool put(struct line *line, const char *text, size_t size)
     return true;
 }
 
-/* How many bytes of valid UTF-8 stand at `text`; 0 where they are none. */
-static size_t utf8_length(const unsigned char *text, size_t size)
-{
-    unsigned char lead = text[0];
-    size_t length = lead < 0x80                   ? 1
-                    : lead >= 0xc2 && lead < 0xe0 ? 2
-                    : lead >= 0xe0 && lead < 0xf0 ? 3
-                    : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                  : 0;
-    if (length == 0 || length > size)
-        return 0;
-    for (size_t i = 1; i < length; i++) {
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    if ((lead == 0xe0 && text[1] < 0xa0) || (lead == 0xed && text[1] >= 0xa0) ||
-        (lead == 0xf0 && text[1] < 0x90) || (lead == 0xf4 && text[1] >= 0x90))
-        return 0;
-    return length;
-}
-
-/* C0, DEL, and C1, which takes two bytes in UTF-8. */
-static bool is_control(const unsigned char *text, size_t length, unsigned *ret_code)
-{
-    bool c1 = length == 2 && text[0] == 0xc2 && text[1] < 0xa0;
-    *ret_code = c1 ? text[1] : text[0];
-    return c1 || text[0] < 0x20 || text[0] == 0x7f;
-}
-
 /* Puts the character at `text`, which takes `length` bytes there; 0: it is broken UTF-8. */
-static bool put_character(struct line *line, const unsigned char *text, size_t length)
+static bool put_character(struct line *line, const char *text, size_t length)
 {
     char escape[8];
     unsigned control;
     if (length == 0)
         return put(line, "\xef\xbf\xbd", 3);
     if (*text == '"' || *text == '\\')
-        return put(line, (const char[]){ '\\', (char)*text }, 2);
+        return put(line, (const char[]){ '\\', *text }, 2);
     if (*text == '\n')
         return put(line, "\\n", 2);
     if (*text == '\t')
         return put(line, "\\t", 2);
-    if (!is_control(text, length, &control))
-        return put(line, (const char *)text, length);
+    if (!utf8_is_control(text, length, &control))
+        return put(line, text, length);
     (void)snprintf(escape, sizeof escape, "\\u%04x", control);
     return put(line, escape, 6);
 }
@@ -136,8 +108,8 @@ static bool put_character(struct line *line, const unsigned char *text, size_t l
 /* Control characters and broken UTF-8 become escapes, so that no text can forge a line or break the JSON. */
 static void put_escaped(struct line *line, const char *text, size_t size)
 {
-    const unsigned char *cursor = (const unsigned char *)text;
-    const unsigned char *end = cursor + size;
+    const char *cursor = text;
+    const char *end = cursor + size;
     while (cursor < end) {
         size_t length = utf8_length(cursor, (size_t)(end - cursor));
         if (!put_character(line, cursor, length))

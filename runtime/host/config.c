@@ -431,6 +431,8 @@ static void push_source(lua_State *L, const struct config_source *source)
     lua_setfield(L, -2, "file");
     lua_pushstring(L, source->handler);
     lua_setfield(L, -2, "handler");
+    lua_pushboolean(L, source->broker_only);
+    lua_setfield(L, -2, "broker_only");
     push_flags(L, source);
     lua_setfield(L, -2, "flags");
     push_environment(L, source->environment);
@@ -534,7 +536,7 @@ static void take_consumers(lua_State *L, struct config *config)
 {
     lua_getfield(L, -1, "consumers");
     size_t count = lua_objlen(L, -1);
-    config->consumers = calloc(count, sizeof *config->consumers);
+    config->consumers = calloc(count + 1, sizeof *config->consumers);
     if (!config->consumers)
         no_memory(L);
     config->consumer_count = count;

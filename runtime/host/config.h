@@ -116,7 +116,7 @@ struct config {
     int64_t max_messages;      /* --max-messages; 0: no end */
     int64_t exit_when_idle_ns; /* --exit-when-idle; -1: never */
     struct consumer_config *consumers;
-    size_t consumer_count; /* at least 1 */
+    size_t consumer_count; /* at least 1, and 0 where only the broker was asked for */
 };
 
 /* One option of the command line. */
@@ -131,6 +131,7 @@ struct config_source {
     const char *handler; /* HANDLER.lua on the command line; NULL: none */
     const struct config_flag *flags;
     size_t flag_count;
+    bool broker_only;   /* for a command that needs no consumers: keys of other groups are no options of it */
     char **environment; /* of the process: entries that begin with MOONRABBIT_ are looked at */
 };
 

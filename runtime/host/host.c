@@ -431,6 +431,7 @@ static bool program_init(struct program *program, const struct config *config, s
                      config->broker.max_channels, error) ||
         !outlet_init(&program->outlet, program->loop, &config->broker, error))
         return false;
+    program->outlet.muted = program->check_only;
     program->outlet.broker.stopped = on_outlet_stopped;
     program->outlet.broker.failed = on_broker_failed;
     program->outlet.broker.owner = program;

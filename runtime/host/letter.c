@@ -157,6 +157,58 @@ void letter_write(const struct letter *letter, struct slice attributes, struct b
     end_attribute(to, mark);
 }
 
+/* Out again, from the dead-letter queue */
+
+static bool begins_with(struct slice text, const char *prefix, size_t size)
+{
+    return text.size >= size && memcmp(text.data, prefix, size) == 0;
+}
+
+static bool is_note_of_death(struct slice name)
+{
+    static const char first_death[] = "x-first-death-";
+    static const char last_death[] = "x-last-death-";
+    return slice_equals(name, "x-death") || begins_with(name, first_death, sizeof first_death - 1) ||
+           begins_with(name, last_death, sizeof last_death - 1);
+}
+
+/* Of the marks those stay that letter_restore puts back. */
+static bool goes_back(const struct letter_origin *origin, struct slice name)
+{
+    if (slice_equals(name, OWN_EXPIRATION) || slice_equals(name, OWN_USER_ID) || slice_equals(name, OWN_CC))
+        return true;
+    return !is_rewritten(name, true) && !(origin->by_broker && is_note_of_death(name));
+}
+
+static void put_headers_back(const struct letter_origin *origin, struct slice attributes, struct buffer *to)
+{
+    struct slice rest = { 0 }, entry, name;
+    struct field field;
+    (void)wire_find(attributes, WIRE_HEADERS, &rest);
+    while (next_entry(&rest, &entry, &name, &field)) {
+        if (goes_back(origin, name))
+            copy_entry(to, entry, name, slice_equals(name, "CC") ? OWN_CC : NULL);
+    }
+    put_text(to, OWN_EXCHANGE, origin->exchange);
+    put_text(to, OWN_ROUTING_KEY, origin->routing_key);
+    put_attribute(to, OWN_EXPIRATION, attributes, WIRE_EXPIRATION);
+    put_attribute(to, OWN_USER_ID, attributes, WIRE_USER_ID);
+}
+
+void letter_write_back(const struct letter_origin *origin, struct slice attributes, struct buffer *to)
+{
+    struct slice rest = attributes;
+    struct wire_attribute attribute;
+    while (wire_take_attribute(&rest, &attribute) == WIRE_FRAME) {
+        if (is_kept(attribute.id))
+            wire_add(to, (enum wire_attribute_id)attribute.id, attribute.value);
+    }
+    wire_add(to, WIRE_ROUTING_KEY, origin->queue);
+    size_t mark = begin_attribute(to, WIRE_HEADERS);
+    put_headers_back(origin, attributes, to);
+    end_attribute(to, mark);
+}
+
 /* Back */
 
 static bool find_text(struct slice headers, const char *name, struct slice *ret_text)
@@ -180,11 +232,6 @@ static enum letter_kind kind_of(struct slice headers, const char *queue, uint32_
         return LETTER_NEW;
     *ret_failed = (uint32_t)field.integer;
     return LETTER_RETRIED;
-}
-
-static bool begins_with(struct slice text, const char *prefix, size_t size)
-{
-    return text.size >= size && memcmp(text.data, prefix, size) == 0;
 }
 
 /* The broker's notes of how a message left its delay queue are of no use to anybody, and were not there

@@ -39,4 +39,16 @@ enum letter_kind {
 enum letter_kind letter_restore(struct slice attributes, const char *queue, struct buffer *to,
                                 uint32_t *ret_failed);
 
+/* Where a dead letter came from. */
+struct letter_origin {
+    struct slice queue;
+    struct slice exchange; /* that it was first published to */
+    struct slice routing_key;
+    bool by_broker; /* the broker dead-lettered it by itself: its notes of that go, too */
+};
+
+/* Appends the attributes with which a dead letter is published to its queue again: letter_restore then says
+ * LETTER_RETURNED. */
+void letter_write_back(const struct letter_origin *origin, struct slice attributes, struct buffer *to);
+
 #endif

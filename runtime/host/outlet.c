@@ -71,6 +71,8 @@ static void on_loose_done(struct parcel *parcel)
 
 void outlet_publish_loose(struct outlet *outlet, const char *consumer, struct slice publication)
 {
+    if (outlet->muted)
+        return;
     bool fits = outlet->loose_count < OUTLET_LOOSE_MAX && publication.size <= OUTLET_LOOSE_BYTES_MAX &&
                 outlet->loose_bytes <= OUTLET_LOOSE_BYTES_MAX - publication.size;
     struct loose *loose = fits ? malloc(sizeof *loose + publication.size) : NULL;

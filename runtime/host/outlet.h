@@ -30,6 +30,7 @@ struct outlet {
     struct publisher moves;
     struct publisher messages;
     struct topology topology;
+    bool muted;          /* nothing is connected, and what setup publishes is forgotten: for check */
     struct loose *loose; /* messages of setup and teardown that are under way */
     size_t loose_bytes;
     unsigned loose_count;

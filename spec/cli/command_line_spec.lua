@@ -54,14 +54,15 @@ describe("the command line", function()
     local help = run("help")
     assert.equal(0, help.code)
     assert.equal("", help.err)
-    for _, word in ipairs { "moonrabbit run ", "moonrabbit check ", "moonrabbit version", "Exit codes: " } do
+    for _, word in ipairs { "moonrabbit run ", "moonrabbit check ", "moonrabbit dead ", "moonrabbit version",
+      "Exit codes: " } do
       assert.truthy(help.out:find(word, 1, true), word)
     end
     assert.same(help.out, run("--help").out)
     assert.same(help.out, run("-h").out)
   end)
 
-  for _, command in ipairs { "run", "check", "version" } do
+  for _, command in ipairs { "run", "check", "dead", "version" } do
     it("explains " .. command, function()
       local help = run("help", command)
       assert.equal(0, help.code)
@@ -72,7 +73,7 @@ describe("the command line", function()
   end
 
   it("keeps its help within 80 columns", function()
-    for _, command in ipairs { "run", "check", "version", "help" } do
+    for _, command in ipairs { "run", "check", "dead", "version", "help" } do
       for line in (run("help").out .. run("help", command).out):gmatch("[^\n]+") do
         assert.is_true(#line <= 80, line)
       end

@@ -71,6 +71,15 @@ static void take_deliver(const amqp_basic_deliver_t *deliver, struct event *even
     event->text = slice_from(deliver->consumer_tag);
 }
 
+static void take_got(const amqp_basic_get_ok_t *got, struct event *event)
+{
+    event->kind = EVENT_GOT;
+    event->tag = got->delivery_tag;
+    event->redelivered = got->redelivered != 0;
+    event->exchange = slice_from(got->exchange);
+    event->routing_key = slice_from(got->routing_key);
+}
+
 static void take_declared(const amqp_queue_declare_ok_t *declared, struct event *event)
 {
     event->kind = EVENT_DECLARED;
@@ -150,6 +159,12 @@ static void take_method(struct connection *connection, const amqp_method_t *meth
     switch (method->id) {
     case AMQP_BASIC_DELIVER_METHOD:
         take_deliver(method->decoded, event);
+        break;
+    case AMQP_BASIC_GET_OK_METHOD:
+        take_got(method->decoded, event);
+        break;
+    case AMQP_BASIC_GET_EMPTY_METHOD:
+        event->kind = EVENT_EMPTY;
         break;
     case AMQP_CHANNEL_OPEN_OK_METHOD:
         event->kind = EVENT_CHANNEL_OPENED;
@@ -336,6 +351,13 @@ bool connection_send_cancel(struct connection *connection, uint16_t channel, con
 {
     amqp_basic_cancel_t request = { .consumer_tag = amqp_cstring_bytes(tag) };
     return send_method(connection, channel, AMQP_BASIC_CANCEL_METHOD, &request, error);
+}
+
+bool connection_send_get(struct connection *connection, uint16_t channel, const char *queue,
+                         struct error *error)
+{
+    amqp_basic_get_t request = { .queue = amqp_cstring_bytes(queue) };
+    return send_method(connection, channel, AMQP_BASIC_GET_METHOD, &request, error);
 }
 
 bool connection_send_ack(struct connection *connection, uint16_t channel, uint64_t tag, bool multiple,

@@ -58,6 +58,8 @@ enum event_kind {
     EVENT_CONFIRM,    /* tag, multiple: the broker has taken what was published under this number */
     EVENT_REFUSE,     /* tag, multiple: it has not */
     EVENT_RETURN,     /* exchange, routing_key, code, text: no queue took it; its confirm comes later */
+    EVENT_GOT,        /* as EVENT_DELIVER, without a consumer tag: an answer to connection_send_get */
+    EVENT_EMPTY,      /* the other answer to it */
     EVENT_BOUND,      /* the answer to connection_send_bind */
     EVENT_BLOCKED,    /* text: the reason */
     EVENT_UNBLOCKED,
@@ -103,6 +105,9 @@ bool connection_send_consume(struct connection *connection, uint16_t channel, co
                              const char *tag, struct error *error);
 bool connection_send_cancel(struct connection *connection, uint16_t channel, const char *tag,
                             struct error *error);
+/* Takes one message off the queue, if there is one. */
+bool connection_send_get(struct connection *connection, uint16_t channel, const char *queue,
+                         struct error *error);
 bool connection_send_ack(struct connection *connection, uint16_t channel, uint64_t tag, bool multiple,
                          struct error *error);
 bool connection_send_nack(struct connection *connection, uint16_t channel, uint64_t tag, struct error *error);

@@ -1,0 +1,40 @@
+/* UTF-8, by the table of RFC 3629; see utf8.h. */
+#include "common/utf8.h"
+
+static size_t length_by_lead(unsigned char lead)
+{
+    if (lead < 0x80)
+        return 1;
+    if (lead >= 0xc2 && lead < 0xe0)
+        return 2;
+    if (lead >= 0xe0 && lead < 0xf0)
+        return 3;
+    return lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+}
+
+size_t utf8_length(const char *text, size_t size)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    unsigned char lead = bytes[0];
+    size_t length = length_by_lead(lead);
+    if (length == 0 || length > size)
+        return 0;
+    for (size_t i = 1; i < length; i++) {
+        if ((bytes[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    /* Longer than need be, surrogates, and past the last character. */
+    if ((lead == 0xe0 && bytes[1] < 0xa0) || (lead == 0xed && bytes[1] >= 0xa0) ||
+        (lead == 0xf0 && bytes[1] < 0x90) || (lead == 0xf4 && bytes[1] >= 0x90))
+        return 0;
+    return length;
+}
+
+/* C1 takes two bytes in UTF-8. */
+bool utf8_is_control(const char *text, size_t length, unsigned *ret_code)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    bool c1 = length == 2 && bytes[0] == 0xc2 && bytes[1] < 0xa0;
+    *ret_code = c1 ? bytes[1] : bytes[0];
+    return c1 || bytes[0] < 0x20 || bytes[0] == 0x7f;
+}

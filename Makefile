@@ -4,6 +4,7 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+FUZZ_SECONDS ?= 30
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -12,10 +13,11 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 # Sources.
 
 SOURCES := $(sort $(wildcard runtime/*.c runtime/common/*.c runtime/host/*.c runtime/host/*/*.c \
-  runtime/worker/*.c))
+  runtime/worker/*.c runtime/test/*.c))
 SCRIPTS := $(sort $(wildcard scripts/*.lua))
 UNIT_TESTS := $(sort $(wildcard spec/unit/*_test.c))
 BENCHMARKS := $(sort $(wildcard spec/bench/*.c))
+FUZZERS := $(sort $(wildcard spec/fuzz/*_fuzz.c))
 SPEC_MODULES := $(sort $(wildcard spec/support/*.c))
 C_FILES := $(sort $(SOURCES) $(wildcard $(addsuffix *.h,$(sort $(dir $(SOURCES)))) spec/*/*.[ch]))
 LUA_FILES := $(wildcard scripts examples spec)
@@ -61,25 +63,30 @@ BASE_LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 
 # A variant is the same program built with other flags, below build/<variant>. `strict` only ever compiles,
 # for `check`. Warnings of the asan variant are never errors: sanitizers make gcc see some that are not there.
-VARIANTS := release debug asan strict
+# `fuzz` is what libFuzzer drives, and the one that clang compiles.
+VARIANTS := release debug asan strict fuzz
+CC_fuzz := clang
 CFLAGS_release := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 $(ERRORS)
 CFLAGS_debug := -O0 -g3 $(ERRORS)
 CFLAGS_asan := -O1 $(SANITIZERS)
 CFLAGS_strict := $(CFLAGS_release) -Werror
+CFLAGS_fuzz := -O1 -Wno-unknown-warning-option -Wno-sign-conversion -fsanitize=fuzzer-no-link $(SANITIZERS)
 LDFLAGS_asan := $(SANITIZERS)
+LDFLAGS_fuzz := -fsanitize=fuzzer $(SANITIZERS)
 
 # Rules for each variant.
 
 # $(call compile,variant): the compiler with the variant's flags. CPPFLAGS, CFLAGS and LDFLAGS are
 # left to whoever calls make.
-compile = $(CC) $(BASE_CPPFLAGS) $(BASE_CFLAGS) $(CFLAGS_$(1)) $(CPPFLAGS) $(CFLAGS)
+compile = $(or $(CC_$(1)),$(CC)) $(BASE_CPPFLAGS) $(BASE_CFLAGS) $(CFLAGS_$(1)) $(CPPFLAGS) $(CFLAGS)
 link = $(BASE_LDFLAGS) $(LDFLAGS_$(1)) $(LDFLAGS)
 
 define variant
 OBJECTS_$(1) := $$(addsuffix .o,$$(addprefix build/$(1)/,$(MAIN) $(LIBRARY)))
 TESTS_$(1) := $$(patsubst spec/unit/%.c,build/$(1)/unit/%,$(UNIT_TESTS))
 BENCHMARKS_$(1) := $$(patsubst spec/bench/%.c,build/$(1)/bench/%,$(BENCHMARKS))
-TEST_OBJECTS_$(1) := $$(patsubst spec/%.c,build/$(1)/spec/%.o,$(UNIT_TESTS) $(BENCHMARKS))
+FUZZERS_$(1) := $$(patsubst spec/fuzz/%.c,build/$(1)/fuzz/%,$(FUZZERS))
+TEST_OBJECTS_$(1) := $$(patsubst spec/%.c,build/$(1)/spec/%.o,$(UNIT_TESTS) $(BENCHMARKS) $(FUZZERS))
 MODULES_$(1) := $$(patsubst spec/support/%.c,build/$(1)/spec/%.so,$(SPEC_MODULES))
 
 build/$(1)/%.o: %.c build/$(1)/flags
@@ -108,6 +115,12 @@ $$(BENCHMARKS_$(1)): build/$(1)/bench/%: build/$(1)/spec/bench/%.o build/$(1)/mo
 	$$(say) link $$@
 	$$(Q)mkdir -p $$(@D)
 	$$(Q)$$(call compile,$(1)) $$(call link,$(1)) $$^ $(LIBS) -lcmocka -o $$@
+
+$$(FUZZERS_$(1)): build/$(1)/fuzz/%: build/$(1)/spec/fuzz/%.o \
+    $(if $(filter-out fuzz,$(1)),build/$(1)/spec/fuzz/replay.o) build/$(1)/moonrabbit.a $(CJSON)
+	$$(say) link $$@
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)$$(call compile,$(1)) $$(call link,$(1)) $$^ $(LIBS) -o $$@
 
 build/$(1)/spec/%.so: spec/support/%.c build/$(1)/flags
 	$$(say) link $$@
@@ -154,7 +167,8 @@ $(CJSON): $(CJSON_ARCHIVE) Makefile
 
 .SECONDARY:
 .PHONY: FORCE build debug asan unit test bench-programs demo-programs unit-programs test-programs check \
-  check-c check-lua check-shell check-habits format demo bench install uninstall clean bootstrap help
+  check-c check-lua check-shell check-habits format demo fuzz fuzz-programs bench install uninstall clean \
+  bootstrap help
 FORCE:
 
 # Targets.
@@ -178,7 +192,7 @@ demo-programs: build $(MODULES_release)
 bench-programs: demo-programs $(BENCHMARKS_release)
 	@:
 
-unit-programs: $(TESTS_release) $(TESTS_asan)
+unit-programs: $(TESTS_release) $(TESTS_asan) $(FUZZERS_release) $(FUZZERS_asan)
 	@:
 
 test-programs: demo-programs unit-programs asan
@@ -196,6 +210,14 @@ demo: bootstrap ## install what is missing, build, and run 1,000 orders through 
 	$(Q)$(again) demo-programs
 	$(Q)scripts/dev/demo
 
+fuzz: ## install clang where it is missing, and run each fuzz target for FUZZ_SECONDS (30)
+	$(Q)scripts/dev/bootstrap fuzz
+	$(Q)$(again) fuzz-programs
+	$(Q)scripts/dev/fuzz $(FUZZ_SECONDS)
+
+fuzz-programs: $(FUZZERS_fuzz)
+	@:
+
 bench: bootstrap ## install what is missing, build, and measure what it costs on this machine
 	$(Q)$(again) bench-programs
 	$(Q)scripts/dev/bench
@@ -204,7 +226,8 @@ check: ## format, warnings, static analysis, luacheck, shellcheck, and the proje
 	$(Q)$(again) --keep-going check-c check-lua check-shell check-habits
 	@echo "check: nothing to complain of"
 
-TIDIED := $(patsubst %.c,build/strict/%.tidy,$(SOURCES) $(UNIT_TESTS) $(BENCHMARKS) $(SPEC_MODULES))
+TIDIED := $(patsubst %.c,build/strict/%.tidy,$(SOURCES) $(UNIT_TESTS) $(BENCHMARKS) $(FUZZERS) spec/fuzz/replay.c \
+  $(SPEC_MODULES))
 
 check-c: $(TIDIED)
 	$(say) check format

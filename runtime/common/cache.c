@@ -402,6 +402,13 @@ void cache_move_clock(struct cache *cache, int64_t by_ns)
     (void)atomic_fetch_add(&cache->header->clock_moved_ns, (uint64_t)by_ns);
 }
 
+void cache_tend(struct cache *cache)
+{
+    cache_lock_tend(&cache->header->spaces_lock);
+    for (uint32_t i = 0; i < cache->geometry.shards; i++)
+        cache_lock_tend(&cache->process->shards[i].head->lock);
+}
+
 bool cache_check(struct cache *cache, struct error *error)
 {
     bool sound = true;

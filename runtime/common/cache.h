@@ -133,6 +133,10 @@ int64_t cache_default_ttl_ns(const struct cache *cache);
 /* Moves the clock of this region, for tests: nanoseconds added to the monotonic clock, in every process. */
 void cache_move_clock(struct cache *cache, int64_t by_ns);
 
+/* Host, now and then: opens locks in the name of a process that it has not started. The kernel opens those of
+ * who dies; what remains is what somebody wrote there who should not. */
+void cache_tend(struct cache *cache);
+
 /* Walks everything: false with the first thing that is not as it must be, whose shard is emptied.
  * For tests. */
 bool cache_check(struct cache *cache, struct error *error);

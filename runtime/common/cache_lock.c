@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <stddef.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -103,10 +104,32 @@ bool cache_lock_take(struct cache_locker *locker, struct cache_lock *lock, int64
     return false;
 }
 
+static void wake_one(struct cache_lock *lock)
+{
+    (void)syscall(SYS_futex, &lock->word, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
 void cache_lock_leave(struct cache_locker *locker, struct cache_lock *lock)
 {
     uint32_t word = atomic_exchange_explicit(&lock->word, 0, memory_order_release);
     if (word & FUTEX_WAITERS)
-        (void)syscall(SYS_futex, &lock->word, FUTEX_WAKE, 1, NULL, NULL, 0);
+        wake_one(lock);
     announce(locker, NULL);
+}
+
+static bool is_child(uint32_t process_id)
+{
+    siginfo_t unused;
+    return waitid(P_PID, (id_t)process_id, &unused, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+void cache_lock_tend(struct cache_lock *lock)
+{
+    uint32_t seen = atomic_load_explicit(&lock->word, memory_order_relaxed);
+    if (owner_of(seen) == 0 || is_child(owner_of(seen)))
+        return;
+    /* Not where it has changed since. */
+    if (atomic_compare_exchange_strong_explicit(&lock->word, &seen, 0, memory_order_relaxed,
+                                                memory_order_relaxed))
+        wake_one(lock);
 }

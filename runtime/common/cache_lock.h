@@ -40,4 +40,8 @@ bool locker_init(struct cache_locker *locker);
 bool cache_lock_take(struct cache_locker *locker, struct cache_lock *lock, int64_t wait_ns);
 void cache_lock_leave(struct cache_locker *locker, struct cache_lock *lock);
 
+/* Opens it where its owner is no child of this process: for the parent of all that take it, which does not
+ * hold it itself. */
+void cache_lock_tend(struct cache_lock *lock);
+
 #endif

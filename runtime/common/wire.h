@@ -135,7 +135,7 @@ struct wire_recycled {
     uint8_t reason;      /* enum wire_recycle_reason; never NONE */
     uint64_t messages;   /* that the state had handled */
     int64_t age_ns;      /* how long it had been at work */
-    uint64_t heap_bytes; /* at its end */
+    uint64_t heap_bytes; /* at its end; where the host asked, after a full collection */
     uint64_t peak_bytes;
     int64_t
         pause_ns; /* from its last message to the new state's readiness: teardown, closing, loading, setup */

@@ -396,7 +396,8 @@ static bool open_origin(struct program *program, const struct config *config, st
                                         .ttl_ns = config->cache.ttl_ns };
     struct worker_origin *origin = &program->context.origin;
     origin->program_fd = worker_program_open(error);
-    return origin->program_fd >= 0 && seccomp_choose(config->sandbox.seccomp, &origin->seccomp, error) &&
+    program->seccomp = config->sandbox.seccomp;
+    return origin->program_fd >= 0 && seccomp_choose(program->seccomp, &origin->seccomp, error) &&
            cache_create(&program->cache, &cache, &origin->cache_fd, error);
 }
 

@@ -16,7 +16,11 @@
 static const int64_t warning_interval_ns = 60 * CLOCK_NS_PER_SECOND;
 static const int64_t stalled_ns = 30 * CLOCK_NS_PER_SECOND;
 
-enum { NEAR_PERCENT = 80 }; /* of a bound: time to warn */
+enum {
+    NEAR_PERCENT = 80, /* of a bound: time to warn */
+    OWN_SOCKETS_MAX =
+        8, /* beside one for each worker: the connection, one that is dialled, and inherited ones */
+};
 
 /* What one look at all processes finds. */
 struct look {
@@ -136,9 +140,10 @@ static void judge_memory(struct monitor *monitor, const struct look *look)
         relieve(monitor, look);
     else
         monitor->recycled = 0;
+    bool due = monitor->status != MEMORY_NORMAL && may_warn(monitor, WARN_MEMORY);
     if (monitor->status == MEMORY_NORMAL && before != MEMORY_NORMAL)
         tell_memory(monitor, LOG_INFO, "memory is back to normal");
-    else if (monitor->status > before || (monitor->status && may_warn(monitor, WARN_MEMORY)))
+    else if (monitor->status > before || due)
         tell_memory(monitor, monitor->status == MEMORY_CRITICAL ? LOG_ERROR : LOG_WARNING,
                     monitor->status == MEMORY_CRITICAL ? "memory is critical; the largest worker is recycled"
                                                        : "memory is over memory.warning");
@@ -154,16 +159,33 @@ static void show_status(const struct program *program)
     }
 }
 
-static unsigned open_descriptors(void)
+struct descriptors {
+    unsigned open;
+    unsigned sockets; /* among them */
+};
+
+static bool is_socket(int folder_fd, const char *name)
 {
-    unsigned count = 0;
+    static const char mark[] = "socket:";
+    char target[sizeof mark - 1];
+    ssize_t size = readlinkat(folder_fd, name, target, sizeof target);
+    return size == (ssize_t)sizeof target && memcmp(target, mark, sizeof target) == 0;
+}
+
+static struct descriptors count_descriptors(void)
+{
+    struct descriptors count = { 0 };
+    const struct dirent *entry;
     DIR *folder = opendir("/proc/self/fd");
     if (!folder)
-        return 0;
-    while (readdir(folder))
-        count++;
+        return count;
+    while ((entry = readdir(folder))) {
+        count.open += *entry->d_name != '.';
+        count.sockets += is_socket(dirfd(folder), entry->d_name);
+    }
     (void)closedir(folder);
-    return count - 3; /* ".", ".." and the folder itself */
+    count.open--; /* the folder itself */
+    return count;
 }
 
 static void warn_near(struct monitor *monitor, enum monitor_warning kind, const char *message, uint64_t used,
@@ -176,13 +198,17 @@ static void warn_near(struct monitor *monitor, enum monitor_warning kind, const 
 static void look_at_resources(struct program *program, const struct look *look)
 {
     struct monitor *monitor = &program->monitor;
+    struct descriptors descriptors = count_descriptors();
+    /* A reload doubles the workers for a moment, and each may have a successor. */
+    uint64_t processes_max = 4 * (uint64_t)look->wanted;
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
         warn_near(monitor, WARN_DESCRIPTORS, "open descriptors come near the limit of the process",
-                  open_descriptors(), limit.rlim_cur);
-    /* A reload doubles the workers for a moment, and each may have a successor. */
+                  descriptors.open, limit.rlim_cur);
+    warn_near(monitor, WARN_SOCKETS, "there are many more sockets than workers and connections",
+              descriptors.sockets, processes_max + OWN_SOCKETS_MAX);
     warn_near(monitor, WARN_PROCESSES, "there are many more worker processes than configured",
-              look->processes, 4 * (uint64_t)look->wanted);
+              look->processes, processes_max);
     unsigned channels = 0;
     for (unsigned i = 0; i < program->broker.config->max_channels; i++)
         channels += program->broker.channels[i].owner != NULL;
@@ -195,6 +221,7 @@ static void look_at_cache(struct program *program)
 {
     struct monitor *monitor = &program->monitor;
     struct cache_stats stats;
+    cache_tend(&program->cache);
     cache_read_stats(&program->cache, &stats);
     if (stats.resets == monitor->cache_resets || !may_warn(monitor, WARN_CACHE))
         return;

@@ -4,8 +4,9 @@
  * Memory is what the host and all its workers have resident and share with nobody. At memory.warning it says
  * so, at most once a minute. At memory.critical the largest worker is asked to recycle its state and, where
  * the next look is critical again, that process is replaced. A worker over recycle.process_memory is replaced
- * in any case. It also warns when descriptors, processes or channels come near their bound, when the whole
- * prefetch of a consumer waits on handlers that do not end, and when a part of the cache was emptied. */
+ * in any case. It also warns when descriptors, sockets, processes or channels come near their bound, when the
+ * whole prefetch of a consumer waits on handlers that do not end, and when a part of the cache was emptied.
+ */
 #ifndef HOST_MONITOR_H
 #define HOST_MONITOR_H
 
@@ -23,6 +24,7 @@ struct config;
 enum monitor_warning {
     WARN_MEMORY,
     WARN_DESCRIPTORS,
+    WARN_SOCKETS,
     WARN_PROCESSES,
     WARN_CHANNELS,
     WARN_UNSETTLED,

@@ -44,6 +44,7 @@ struct program {
     struct cache cache;
     struct monitor monitor;
     struct consumer_context context;
+    enum config_seccomp seccomp; /* as of the start: a reload does not change it */
     struct member *members;
     enum program_phase phase;
     bool check_only; /* stop when every worker is ready; connect to nothing */

@@ -125,6 +125,8 @@ void program_reload(struct program *program)
     const struct config *config = shared->config;
     if (!same_urls(program->broker.config, &config->broker))
         log_warning(log_message("changes of `broker` take effect at the next start of the program"));
+    if (config->sandbox.seccomp != program->seccomp)
+        log_warning(log_message("changes of `sandbox` take effect at the next start of the program"));
     log_set_level(config->log_level);
     program->shutdown_timeout_ns = config->shutdown_timeout_ns;
     monitor_start(program, config);

@@ -17,6 +17,9 @@ static void try_filter(void)
     int failure = filter ? seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1) : -ENOMEM;
     if (!failure)
         failure = seccomp_load(filter);
+    /* Kernels before 4.14 cannot end a process by it, but a thread only. */
+    if (!failure)
+        failure = seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(kexec_load), 0);
     _exit(-failure);
 }
 

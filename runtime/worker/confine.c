@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -26,13 +27,6 @@ enum { DESCRIPTORS_MAX = 32 };
 
 /* Besides what is counted: machine code, the heap of the C library, and holes in Lua's own. */
 #define SPARE_BYTES (256 * MIB)
-
-/* AddressSanitizer reserves terabytes, reads files of its own, and looks for leaks from a second thread. */
-#ifdef __SANITIZE_ADDRESS__
-enum { SANITIZED = true };
-#else
-enum { SANITIZED = false };
-#endif
 
 /* systemd and a terminal signal the whole group, but how a worker ends is for the host to say. */
 static const int ignored_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
@@ -59,9 +53,13 @@ static bool close_others(struct error *error)
     return true;
 }
 
+/* One that is lower already stays: nobody but root could raise it. */
 static bool lower_limit(int resource, const char *name, rlim_t most, struct error *error)
 {
-    const struct rlimit limit = { .rlim_cur = most, .rlim_max = most };
+    struct rlimit limit;
+    if (getrlimit((__rlimit_resource_t)resource, &limit) == 0 && limit.rlim_max < most)
+        return true;
+    limit = (struct rlimit){ .rlim_cur = most, .rlim_max = most };
     if (setrlimit((__rlimit_resource_t)resource, &limit) < 0)
         return error_set_errno(error, ERROR_FAILED, errno, "cannot set a worker's limit of %s", name);
     return true;
@@ -77,14 +75,36 @@ static bool read_time_zone(struct error *error)
     return true;
 }
 
+/* Valgrind is known by what it adds to the environment, in which no script has a hand. */
+static bool is_under_valgrind(void)
+{
+    const char *preloaded = getenv("LD_PRELOAD");
+    return preloaded && strstr(preloaded, "/vgpreload_");
+}
+
+/* AddressSanitizer and valgrind reserve memory, read files, and look for leaks from a second thread. */
+static bool is_watched(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return true;
+#else
+    return is_under_valgrind();
+#endif
+}
+
+/* Valgrind keeps descriptors of its own behind the others, and lets nobody set an end before them. */
+static bool lower_limits(struct error *error)
+{
+    return lower_limit(RLIMIT_CORE, "core dumps", 0, error) &&
+           (is_under_valgrind() || lower_limit(RLIMIT_NOFILE, "open files", DESCRIPTORS_MAX, error)) &&
+           (is_watched() || lower_limit(RLIMIT_NPROC, "processes", 0, error));
+}
+
 bool confine_process(struct error *error)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set_errno(error, ERROR_FAILED, errno, "cannot tie a worker to its host");
-    return settle_signals(error) && close_others(error) && read_time_zone(error) &&
-           lower_limit(RLIMIT_CORE, "core dumps", 0, error) &&
-           lower_limit(RLIMIT_NOFILE, "open files", DESCRIPTORS_MAX, error) &&
-           (SANITIZED || lower_limit(RLIMIT_NPROC, "processes", 0, error));
+    return settle_signals(error) && close_others(error) && read_time_zone(error) && lower_limits(error);
 }
 
 /* The address space in use now; 0 where /proc does not tell. */
@@ -118,7 +138,7 @@ static uint64_t cache_bytes(void)
 static bool limit_address_space(const struct wire_setup *setup, struct error *error)
 {
     uint64_t used = used_bytes();
-    if (SANITIZED || used == 0)
+    if (used == 0)
         return true;
     uint64_t most = used + stack_bytes() + cache_bytes() + 3 * setup->memory_bytes +
                     2 * setup->message_bytes + SPARE_BYTES;
@@ -147,9 +167,10 @@ static void limit_files(const struct folder *folder)
 
 bool confine_script(const struct folder *folder, const struct wire_setup *setup, struct error *error)
 {
-    if (!limit_address_space(setup, error))
-        return false;
-    if (!SANITIZED)
+    if (!is_watched()) {
+        if (!limit_address_space(setup, error))
+            return false;
         limit_files(folder);
+    }
     return !setup->seccomp || syscalls_filter(error);
 }

@@ -16,6 +16,7 @@
 enum {
     KEYS_USUAL = 1024, /* cache.keys() without a number */
     KEY_HEAD_BYTES = 2,
+    READ_TRIES = 8, /* should others put ever larger values under the key that is being read */
 };
 
 #define WHOLE_MAX 9007199254740992.0 /* 2^53: up to here every whole number is a double of its own */
@@ -78,16 +79,17 @@ static int refuse_result(lua_State *lua, const struct cache *cache, enum cache_r
         return refuse(lua, "not a number");
     case CACHE_TOO_LARGE:
         return refuse_size(lua, cache);
-    case CACHE_BUSY:
-        return refuse(lua, "busy: the process that is at this part of the cache has been stopped");
     default:
-        return refuse(lua, "this part of the cache cannot be locked any more");
+        return refuse(lua, "busy: the process that is at this part of the cache has been stopped");
     }
 }
 
-static int answer(lua_State *lua, bool yes)
+/* true where it was done, false where the key is not there. */
+static int answer(lua_State *lua, const struct cache *cache, enum cache_result result)
 {
-    lua_pushboolean(lua, yes);
+    if (result != CACHE_OK && result != CACHE_NOT_FOUND)
+        return refuse_result(lua, cache, result);
+    lua_pushboolean(lua, result == CACHE_OK);
     return 1;
 }
 
@@ -211,38 +213,40 @@ static bool unpack(lua_State *lua, enum cache_type type, struct slice bytes)
     }
 }
 
-/* Reads into the scratch, which grows where the value has no room; until it has, since others may change it.
- */
+/* Reads into the scratch, which grows where the value has no room. */
 static enum cache_result read_value(struct space *space, struct slice key, struct scratch *scratch,
                                     enum cache_type *ret_type)
 {
-    size_t bytes;
-    for (;;) {
+    for (int tries = 0; tries < READ_TRIES; tries++) {
         struct buffer value = { .data = scratch->data, .capacity = scratch->capacity };
+        size_t bytes;
         value.limit = scratch->capacity;
         enum cache_result result = cache_get(&space->cache, key, &value, ret_type);
         scratch->size = value.size;
         if (result != CACHE_NO_MEMORY)
             return result;
         result = cache_value_bytes(&space->cache, key, &bytes);
-        if (result != CACHE_OK || bytes > cache_room(&space->cache))
-            return CACHE_NOT_FOUND;
-        scratch_grow(scratch, bytes);
+        if (result != CACHE_OK)
+            return result;
+        if (bytes <= cache_room(&space->cache))
+            scratch_grow(scratch, bytes);
     }
+    return CACHE_NOT_FOUND;
 }
 
-/* Pushes the value under the key; pushes nothing where there is none. */
-static bool push_value(lua_State *lua, struct space *space, struct slice key)
+/* Pushes the value under the key where that is CACHE_OK. Bytes that are no value are removed. */
+static enum cache_result push_value(lua_State *lua, struct space *space, struct slice key)
 {
     enum cache_type type;
     struct scratch scratch;
     scratch_init(&scratch, lua);
-    if (read_value(space, key, &scratch, &type) != CACHE_OK)
-        return false;
+    enum cache_result result = read_value(space, key, &scratch, &type);
+    if (result != CACHE_OK)
+        return result;
     if (unpack(lua, type, (struct slice){ .data = scratch.data, .size = scratch.size }))
-        return true;
+        return CACHE_OK;
     (void)cache_delete(&space->cache, key);
-    return false;
+    return CACHE_NOT_FOUND;
 }
 
 /* Puts the value at `value` under the key at 1: -> true | false, "exists" or "not found" | nil, reason */
@@ -261,7 +265,7 @@ static int put(lua_State *lua, enum cache_mode mode, int value, int ttl)
         return refuse(lua, packed.problem);
     enum cache_result result = cache_put(&space->cache, mode, key.bytes, packed.type, packed.bytes, ttl_ns);
     if (result == CACHE_OK)
-        return answer(lua, true);
+        return answer(lua, &space->cache, result);
     if (result != CACHE_EXISTS && result != CACHE_NOT_FOUND)
         return refuse_result(lua, &space->cache, result);
     lua_pushboolean(lua, false);
@@ -277,7 +281,11 @@ static int get(lua_State *lua)
     struct key key;
     if (!read_key(lua, &key))
         return refuse_key(lua, &key);
-    if (!push_value(lua, space_of(lua), key.bytes))
+    struct space *space = space_of(lua);
+    enum cache_result result = push_value(lua, space, key.bytes);
+    if (result != CACHE_OK && result != CACHE_NOT_FOUND)
+        return refuse_result(lua, &space->cache, result);
+    if (result == CACHE_NOT_FOUND)
         lua_pushnil(lua);
     return 1;
 }
@@ -325,19 +333,21 @@ static int incr(lua_State *lua)
 /* cache.has(key) -> whether it is there */
 static int has(lua_State *lua)
 {
+    struct cache *cache = &space_of(lua)->cache;
     struct key key;
     if (!read_key(lua, &key))
         return refuse_key(lua, &key);
-    return answer(lua, cache_has(&space_of(lua)->cache, key.bytes) == CACHE_OK);
+    return answer(lua, cache, cache_has(cache, key.bytes));
 }
 
 /* cache.delete(key) -> whether it was there */
-static int delete (lua_State *lua)
+static int delete_key(lua_State *lua)
 {
+    struct cache *cache = &space_of(lua)->cache;
     struct key key;
     if (!read_key(lua, &key))
         return refuse_key(lua, &key);
-    return answer(lua, cache_delete(&space_of(lua)->cache, key.bytes) == CACHE_OK);
+    return answer(lua, cache, cache_delete(cache, key.bytes));
 }
 
 /* cache.ttl(key) -> seconds | nil, "not found" */
@@ -366,7 +376,8 @@ static int expire(lua_State *lua)
     if (!read_ttl(lua, 2, space, &ttl_ns))
         return refuse_ttl(lua);
     enum cache_result result = cache_expire(&space->cache, key.bytes, ttl_ns);
-    return result == CACHE_OK ? answer(lua, true) : refuse_result(lua, &space->cache, result);
+    return result == CACHE_OK ? answer(lua, &space->cache, result)
+                              : refuse_result(lua, &space->cache, result);
 }
 
 /* cache.clear() */
@@ -397,7 +408,7 @@ static int capacity(lua_State *lua)
 /* How many keys are asked for; there are never more than the cache can hold. */
 static size_t read_most(lua_State *lua, const struct cache *cache)
 {
-    const size_t all = (size_t)cache->geometry.shards * cache->geometry.entries;
+    const size_t all = cache->geometry.entries;
     double most = luaL_optnumber(lua, 1, KEYS_USUAL);
     if (!(most >= 0))
         (void)luaL_argerror(lua, 1, "the number of keys must be 0 or more");
@@ -497,26 +508,23 @@ static int fetch(lua_State *lua)
     if (lua_type(lua, 3) != LUA_TFUNCTION)
         (void)argument_error(lua, 3, "what makes the value must be a function");
     lua_settop(lua, 3);
-    if (fits && push_value(lua, space, key.bytes))
+    if (fits && push_value(lua, space, key.bytes) == CACHE_OK)
         return 1;
     make_value(lua, space, key.bytes);
     if (lua_isnil(lua, -1))
         return 1;
     int value = lua_gettop(lua);
-    int pushed = put(lua, CACHE_SET, value, 2);
+    bool kept = put(lua, CACHE_SET, value, 2) == 1;
     lua_pushvalue(lua, value);
-    lua_insert(lua, -pushed - 1);
-    if (pushed == 1) {
-        lua_pop(lua, 1);
+    if (kept)
         return 1;
-    }
-    lua_remove(lua, -2);
+    lua_pushvalue(lua, -2); /* the reason */
     return 2;
 }
 
 static const luaL_Reg functions[] = {
     { "get", get },   { "set", set },           { "add", add },   { "replace", replace }, { "incr", incr },
-    { "has", has },   { "delete", delete },     { "ttl", ttl },   { "expire", expire },   { "clear", clear },
+    { "has", has },   { "delete", delete_key }, { "ttl", ttl },   { "expire", expire },   { "clear", clear },
     { "size", size }, { "capacity", capacity }, { "keys", keys }, { "stats", stats },     { "fetch", fetch },
 };
 
@@ -544,11 +552,11 @@ static size_t read_entries(lua_State *lua)
         (void)argument_error(lua, 2, "the options must be a table");
     lua_pushliteral(lua, "entries");
     lua_rawget(lua, 2);
-    double entries = lua_type(lua, -1) == LUA_TNUMBER ? lua_tonumber(lua, -1) : lua_isnil(lua, -1) ? 0 : -1;
     bool given = !lua_isnil(lua, -1);
+    double entries = lua_type(lua, -1) == LUA_TNUMBER ? lua_tonumber(lua, -1) : 0;
+    lua_pop(lua, 1);
     if (given && !(entries >= 1 && entries <= UINT32_MAX && entries == floor(entries)))
         (void)luaL_argerror(lua, 2, "entries must be a whole number from 1 up");
-    lua_pop(lua, 1);
     return (size_t)entries;
 }
 

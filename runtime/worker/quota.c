@@ -135,12 +135,14 @@ void quota_collect(struct quota *quota)
     set_pace(quota);
 }
 
-/* Near the limit a collection comes before the message: where the message would not fit, and else only where
- * there is garbage for it, or a state with much alive would collect for each message anew. */
+/* Near the limit a collection comes before the message: where the message would not fit, and else where
+ * garbage has taken half of what was left. For each message anew it would take most of a worker's time. */
 static bool is_worth_collecting(const struct quota *quota, size_t wanted)
 {
-    return wanted > quota->limit || (wanted > quota->limit - quota->limit / 8 &&
-                                     quota->used > add_up_to(quota->live, quota->limit / PACE_STEPS));
+    if (wanted <= quota->limit - quota->limit / 8)
+        return false;
+    size_t room = quota->live < quota->limit ? quota->limit - quota->live : 0;
+    return wanted > quota->limit || quota->used > quota->live + room / 2;
 }
 
 void quota_begin(struct quota *quota, size_t message_bytes)

@@ -90,6 +90,8 @@ bool recycle_run(struct recycle *recycle, struct state *state, enum wire_recycle
     const struct assignment *assignment = state->assignment;
     struct link *link = state->link;
     int64_t began_ns = clock_now_ns();
+    if (reason == WIRE_RECYCLE_ASKED)
+        look(recycle, state);
     *told = (struct wire_recycled){
         .reason = (uint8_t)reason,
         .messages = recycle->messages,

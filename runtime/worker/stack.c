@@ -18,7 +18,7 @@ struct stack_room stack_reserve(void)
     if (setrlimit(RLIMIT_STACK, &limit) < 0)
         return (struct stack_room){ NULL, NULL };
     return (struct stack_room){
-        .trip_below = here - limit.rlim_cur / 2,
+        .trip_below = here - limit.rlim_cur / 8,
         .refuse_below = here - limit.rlim_cur / 4 * 3,
     };
 }

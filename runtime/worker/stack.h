@@ -1,7 +1,8 @@
 /* The native stack that Lua runs on. Recursion through C (callbacks of gsub and sort, coroutines inside
  * coroutines) is bounded by Lua's own stack, at some 45 MiB of this one, except through coroutines, each of
  * which has a stack of its own. So the quota looks how deep this one is, whenever memory is taken and
- * whenever a coroutine is entered (quota.h). */
+ * whenever a coroutine is entered (quota.h). The bound is far above what honest scripts nest, and below where
+ * so many coroutines keep the collector busy for seconds. */
 #ifndef WORKER_STACK_H
 #define WORKER_STACK_H
 

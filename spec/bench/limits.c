@@ -49,6 +49,7 @@ static void subject_open(struct subject *subject, struct fixture *fixture, char 
     subject->assignment.limits.deadline_ns = 30 * CLOCK_NS_PER_SECOND;
     subject->assignment.stack = stack_reserve();
     subject->assignment.board = fixture->board;
+    subject->assignment.cache = &fixture->cache;
     subject->assignment.prelude = &subject->prelude;
     buffer_init(&subject->prelude, 1 << 20);
     buffer_init(&subject->frame, 1 << 20);
@@ -56,7 +57,8 @@ static void subject_open(struct subject *subject, struct fixture *fixture, char 
     struct slice payload = { .data = subject->frame.data + WIRE_HEADER_BYTES,
                              .size = subject->frame.size - WIRE_HEADER_BYTES };
     assert_true(message_parse(payload, &subject->message));
-    if (!state_open(&subject->state, &subject->assignment, NULL, &error) ||
+    if (!folder_open(&subject->assignment.folder, script, &error) ||
+        !state_open(&subject->state, &subject->assignment, NULL, &error) ||
         !script_load(&subject->state, &error))
         fail_msg("%s", error.text);
 }
@@ -65,6 +67,7 @@ static void subject_close(struct subject *subject)
 {
     json_memory_use(&subject->state.quota);
     state_close(&subject->state);
+    folder_close(&subject->assignment.folder);
     buffer_clear(&subject->prelude);
     buffer_clear(&subject->frame);
 }

@@ -221,6 +221,43 @@ describe("the cache", function()
   end)
 end)
 
+describe("handler.md", function()
+  after_each(cleanup)
+
+  -- Each line of the page is a call, and behind --> what it returns; where that ends in "…" there is more.
+  it("says what each function returns", function()
+    local page = assert(io.open("runtime/doc/handler.md")):read("*a")
+    local block = assert(page:match("One after the other.-```lua\n(.-)```"))
+    local queue = rabbit.queue "cache"
+    consumer.fill(queue, 1)
+    local program = start(queue, ([[
+      local function list(...) return { n = select("#", ...), ... } end
+      local function same(wanted, got)
+        if type(wanted) ~= "table" then return wanted == got end
+        if not wanted.n and type(wanted[2]) == "string" then table.sort(got) table.sort(wanted) end
+        for key, value in pairs(wanted) do
+          if not same(value, got[key]) then return false end
+        end
+        return true
+      end
+      return function()
+        local checked = 0
+        for call, wanted in (%q):gmatch "\n(cache%%.[^\n]-) +%%-%%-> ([^\n]+)" do
+          local got = list(load("local cache = ... return " .. call)(cache))
+          local returned = load("return " .. wanted:gsub(", … }", " }"):gsub("^nothing$", ""))
+          if returned then
+            checked = checked + 1
+            if not same(list(returned()), got) then told("wrong", call, got) end
+          end
+        end
+        told("checked", checked)
+      end]]):format(block), { ["max-messages"] = 1 })
+    assert.equal(1, consumer.finish(program).acked)
+    assert.same({}, told(program, "wrong"))
+    assert.is_true(told(program, "checked")[1][1] >= 20)
+  end)
+end)
+
 -- The configuration of the example, with a queue of the spec's own.
 describe("examples/dedupe", function()
   after_each(cleanup)

@@ -91,9 +91,12 @@ describe("a worker process", function()
     assert.same({ [marker] = true }, process.find_in_memory(worker, secrets))
   end)
 
-  it("ends with its host, whatever the host died of", function()
-    local program = consumer.start(rabbit.queue "confined", consumer.TELL, { workers = 2 })
-    consumer.wait_consuming(program)
+  it("ends with its host, whatever it is at and whatever the host died of", function()
+    local queue = rabbit.queue "confined"
+    consumer.fill(queue, 2)
+    local program = consumer.start(queue, "return function(o, m) handled(o, m) while true do end end",
+      { workers = 2, ["limits-deadline"] = "20m" })
+    consumer.wait_handled(program, 2)
     local workers = program:children()
     assert.equal(2, #workers)
     assert(program:kill "KILL")
@@ -121,6 +124,25 @@ describe("a worker process", function()
     for _, told in ipairs(consumer.told(program)) do
       assert.is_true(told.attempt == 1 or told.id == 20, ("%d was charged"):format(told.id))
     end
+  end)
+
+  it("is filtered as the program was started, also after a reload that says otherwise", function()
+    local space = workspace.new()
+    local function configure(mode)
+      space:write("moonrabbit.lua", ([[return { broker = { url = %q }, sandbox = { seccomp = %q },
+        consumers = { { queue = %q, handler = "handler.lua" } } }]]):format(rabbit.url, mode, space.queue))
+    end
+    space.queue = rabbit.queue "confined"
+    space:write("handler.lua", "return function() end")
+    configure "required"
+    local program = consumer.start_configured(space)
+    consumer.wait_consuming(program)
+    configure "off"
+    assert(program:kill "HUP")
+    assert(program:wait_log { msg = "changes of `sandbox` take effect at the next start", level = "warning" })
+    assert(program:wait_log { msg = "reloaded: new workers have taken over" })
+    assert.is_true(rabbit.eventually(function() return #program:children() == 1 end))
+    assert.equal(2, process.status(first_worker(program), "Seccomp"))
   end)
 
   it("runs unfiltered where that is asked for", function()

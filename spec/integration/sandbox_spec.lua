@@ -23,6 +23,7 @@ local ENDS = {
   ["out of memory"] = { accepted = { "out of memory" } },
   ["out of time"] = { accepted = { "out of time" } },
   killed = { accepted = { "died" } },
+  compiled = { accepted = { corpus.ends_compiled_loops() and "out of time" or "died" } },
   ended = { accepted = { "died", "out of time" } },
 }
 

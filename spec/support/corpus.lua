@@ -6,11 +6,13 @@
 --
 --   -- Tries: what it does
 --   -- Expect: acked | rejected: TEXT | asked too often | failed: TEXT | out of memory | out of time |
---              killed | ended | not loaded: TEXT
+--              killed | compiled | ended | not loaded: TEXT
 --   -- Limits: memory=4MiB deadline=300ms          (where the category's do not do)
 --
--- "killed" is the host's kill behind limits.grace, "ended" either that or the soft end at limits.deadline,
--- "not loaded" the end of `moonrabbit check`. TEXT is a part of the reason in the log.
+-- "out of time" is the soft end at limits.deadline, "killed" the host's kill behind limits.grace, "ended" one
+-- of them. "compiled" stands for a loop that the compiler takes whole: it is killed where LuaJIT's hook does
+-- not reach such loops, which `moonrabbit version` tells. "not loaded" is the end of `moonrabbit check`. TEXT
+-- is a part of the reason in the log.
 local dirent = require "posix.dirent"
 local moonrabbit = require "support.moonrabbit"
 local rabbit = require "support.rabbit"
@@ -124,26 +126,37 @@ return {
 ]]):format(rabbit.url, table.concat(consumers)))
 end
 
-local function publish(connection, queue)
-  local function send(id)
-    assert(connection:publish("", queue, ('{"id":%s}'):format(tonumber(id) or "null"),
-      { content_type = "application/json", message_id = tostring(id) }))
+---Makes a queue for each script, and a configuration with a consumer for each.
+---@param scripts table[] they get the names of their queues
+---@param limits table what each consumer has: memory, deadline, grace
+---@param dead? string the queue for dead letters
+---@return string path of the configuration
+function corpus.lay_out(scripts, limits, dead)
+  local arguments = dead and { ["x-dead-letter-exchange"] = "", ["x-dead-letter-routing-key"] = dead }
+  for _, script in ipairs(scripts) do
+    script.queue = rabbit.queue("sandbox-" .. script.name, { arguments = arguments })
   end
-  for id = 1, BEFORE do send(id) end
-  send("attack")
-  for id = BEFORE + 1, BEFORE + BEHIND do send(id) end
+  local space = write_scripts(scripts)
+  write_configuration(space, scripts, limits)
+  return space.path .. "/moonrabbit.lua"
 end
 
-local function fill(scripts, dead)
-  local connection = assert(rabbit.connect())
+---Puts a message into a script's queue.
+---@param connection table
+---@param script table
+---@param id string|integer "attack", or a neighbour's number
+function corpus.publish(connection, script, id)
+  assert(connection:publish("", script.queue, ('{"id":%s}'):format(tonumber(id) or "null"),
+    { content_type = "application/json", message_id = tostring(id) }))
+end
+
+local function fill(connection, scripts)
   assert(connection:confirm_select())
   for _, script in ipairs(scripts) do
-    script.queue = rabbit.queue("sandbox-" .. script.name, { arguments = {
-      ["x-dead-letter-exchange"] = "", ["x-dead-letter-routing-key"] = dead,
-    } })
-    publish(connection, script.queue)
+    for id = 1, BEFORE do corpus.publish(connection, script, id) end
+    corpus.publish(connection, script, "attack")
+    for id = BEFORE + 1, BEFORE + BEHIND do corpus.publish(connection, script, id) end
   end
-  return connection
 end
 
 -- What came of it.
@@ -230,11 +243,10 @@ function corpus.run(category, limits)
   for _, script in ipairs(corpus.scripts(category)) do
     scripts[#scripts + 1] = not script.expect:find("^not loaded") and script or nil
   end
-  local dead = rabbit.queue "sandbox-dead"
-  local connection = fill(scripts, dead)
-  local space = write_scripts(scripts)
-  write_configuration(space, scripts, limits)
-  local program = moonrabbit.start("run", "-c", space.path .. "/moonrabbit.lua", "--exit-when-idle=1s",
+  local connection, dead = assert(rabbit.connect()), rabbit.queue "sandbox-dead"
+  local configuration = corpus.lay_out(scripts, limits, dead)
+  fill(connection, scripts)
+  local program = moonrabbit.start("run", "-c", configuration, "--exit-when-idle=1s",
     "--retry-attempts=" .. corpus.ATTEMPTS)
   local code, why = program:wait(PATIENCE_SECONDS)
   assert(code == 0, ("the program ended with %s: %s"):format(code or why, program:stderr():sub(-3000)))
@@ -247,6 +259,11 @@ function corpus.run(category, limits)
   local raw = read_log(program, by_queue)
   dead_letters(connection, dead, by_queue)
   return by_name, raw
+end
+
+---@return boolean whether LuaJIT's hook ends compiled loops
+function corpus.ends_compiled_loops()
+  return not moonrabbit.run("version").out:find("no hook ends compiled loops", 1, true)
 end
 
 ---Lets `moonrabbit check` load a script that must not load.

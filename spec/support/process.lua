@@ -7,6 +7,7 @@
 local dirent = require "posix.dirent"
 local fcntl = require "posix.fcntl"
 local posix_signal = require "posix.signal"
+local resource = require "posix.sys.resource"
 local stdlib = require "posix.stdlib"
 local unistd = require "posix.unistd"
 local linux = require "support.linux"
@@ -118,6 +119,11 @@ local function become(argv, options, parent, stdin, stdout, stderr)
   if options.cwd then
     assert(unistd.chdir(options.cwd))
   end
+  if options.descriptors then
+    local limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert(resource.setrlimit(resource.RLIMIT_NOFILE,
+      { rlim_cur = options.descriptors, rlim_max = limit.rlim_max }))
+  end
   for name, value in pairs(options.env or {}) do
     stdlib.setenv(name, value or nil)
   end
@@ -141,7 +147,7 @@ process.Process = Process -- for support.moonrabbit to build on
 ---Starts a program, found by PATH when its name has no slash.
 ---@param argv string[] the program and its arguments
 ---@param options? { env?: table<string, string|false>, cwd?: string, stdin?: string,
----  refuse_seccomp?: boolean } env false unsets
+---  refuse_seccomp?: boolean, descriptors?: integer } env: false unsets; descriptors: its soft limit
 ---@return table process
 function process.start(argv, options)
   options = options or {}

@@ -5,6 +5,7 @@
 
 #include "common/cache_layout.h"
 
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -227,8 +228,7 @@ static void test_header(void **state)
     close_cache(&f);
 }
 
-/* Nobody who does not exist keeps a lock, and nobody keeps one in somebody else's name. */
-static void test_lies_in_the_lock(void **state)
+static void test_own_name_in_the_lock(void **state)
 {
     (void)state;
     struct fixture f;
@@ -240,12 +240,49 @@ static void test_lies_in_the_lock(void **state)
     close_cache(&f);
 }
 
+/* Names of nobody are cleared away by the host, those of its children are not. */
+static void test_tending(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct error error;
+    struct cache space;
+    open_cache(&f, (size_t)1024 * 1024, 4096);
+    struct cache_lock *locks[] = { &f.cache.process->shards[0].head->lock,
+                                   &f.cache.process->shards[3].head->lock, &f.cache.header->spaces_lock };
+    const uint32_t nobody[] = { 1, FUTEX_TID_MASK, FUTEX_TID_MASK | FUTEX_WAITERS, (uint32_t)getppid(),
+                                (uint32_t)getpid() };
+    for (size_t i = 0; i < COUNT_OF(nobody); i++) {
+        for (size_t n = 0; n < COUNT_OF(locks); n++)
+            atomic_store(&locks[n]->word, nobody[i]);
+        cache_tend(&f.cache);
+        for (size_t n = 0; n < COUNT_OF(locks); n++)
+            assert_int_equal(atomic_load(&locks[n]->word), 0);
+    }
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            (void)pause();
+    }
+    atomic_store(&locks[0]->word, (uint32_t)child);
+    cache_tend(&f.cache);
+    assert_int_equal(atomic_load(&locks[0]->word), (uint32_t)child);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    cache_tend(&f.cache);
+    assert_int_equal(atomic_load(&locks[0]->word), 0);
+    assert_true(cache_open_space(&f.cache, BYTES("s"), 0, &space, &error));
+    close_cache(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_single_words),     cmocka_unit_test(test_everything_at_once),
-        cmocka_unit_test(test_while_it_is_used), cmocka_unit_test(test_header),
-        cmocka_unit_test(test_lies_in_the_lock),
+        cmocka_unit_test(test_single_words),         cmocka_unit_test(test_everything_at_once),
+        cmocka_unit_test(test_while_it_is_used),     cmocka_unit_test(test_header),
+        cmocka_unit_test(test_own_name_in_the_lock), cmocka_unit_test(test_tending),
     };
     (void)alarm(PATIENCE_SECONDS);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -254,6 +254,7 @@ static int open_origin(void **state)
     loop = ev_default_loop(0);
     origin.program_fd = worker_program_open(&error);
     origin.cache_fd = memfd_create("shared", MFD_CLOEXEC);
+    origin.seccomp = true;
     if (!loop || origin.program_fd < 0 || origin.cache_fd < 0 ||
         ftruncate(origin.cache_fd, sizeof *shared) < 0)
         return -1;

@@ -1,6 +1,8 @@
 /* The cache module of handlers; see worker/lua_cache.c. */
 #include "limits.h"
 
+#include "common/cache_shard.h"
+
 #define COUNT_OF(array) (sizeof(array) / sizeof(array)[0])
 #define MIB             ((uint64_t)1024 * 1024)
 
@@ -479,6 +481,30 @@ static void hostile_numbers_are_numbers(void **context)
     fixture_finish(&fixture);
 }
 
+/* The test is the process that is at the only shard, and does not go on. What is there can be read. */
+static void busy_is_no_error(void **context)
+{
+    struct fixture fixture;
+    (void)context;
+    open_with(
+        &fixture,
+        SCRIPT("if message.id == 'before' then return is('true', cache.set('k', 1)) end\n"
+               "if message.id == 'after' then return is('3', cache.incr('k', 2)) end\n"
+               "local busy = 'nil, busy: the process that is at this part of the cache has been stopped'\n"
+               "is(busy, cache.set('k', 2)) is(busy, cache.add('new', 2)) is(busy, cache.replace('k', 2))\n"
+               "is(busy, cache.incr('k', 2)) is(busy, cache.delete('k')) is(busy, cache.expire('k', 2))\n"
+               "is('1, true', cache.get('k'), cache.has('k')) is('nil', cache.get('new'))\n"
+               "is('7', (cache.fetch('new', 1, function() return 7 end)))"));
+    must_ack(&fixture, &(struct parcel){ .id = "before" });
+    assert_int_equal(fixture.cache.geometry.shards, 1);
+    struct shard *shard = &fixture.cache.process->shards[0];
+    assert_true(shard_lock(shard));
+    must_ack(&fixture, &(struct parcel){ .id = "busy" });
+    shard_unlock(shard);
+    must_ack(&fixture, &(struct parcel){ .id = "after" });
+    fixture_finish(&fixture);
+}
+
 static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,6 +513,7 @@ static int all_tests(void)
         cmocka_unit_test(values_count_to_the_quota),
         cmocka_unit_test(deadlines_leave_no_lock),
         cmocka_unit_test(outlives_the_state),
+        cmocka_unit_test(busy_is_no_error),
         cmocka_unit_test(hostile_values_are_none),
         cmocka_unit_test(hostile_numbers_are_numbers),
     };

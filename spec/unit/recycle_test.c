@@ -230,9 +230,9 @@ static void nothing_of_a_message_stays(void **context)
 {
     static const char script[] =
         "local seen = setmetatable({}, { __mode = 'v' })\n"
-        "local ballast = {} for i = 1, 58 do ballast[i] = ('x'):rep(100000) .. i end\n"
+        "local ballast = {} for i = 1, 65 do ballast[i] = ('x'):rep(100000) .. i end\n"
         "return function(data, message)\n"
-        "  local left = #ballast - 58 for _ in pairs(seen) do left = left + 1 end\n"
+        "  local left = #ballast - 65 for _ in pairs(seen) do left = left + 1 end\n"
         "  seen[1], seen[2], seen[3] = data, message, message.headers\n"
         "  return 'reject', left end";
     enum { BODY_BYTES = 512 * 1024 };
@@ -257,6 +257,35 @@ static void nothing_of_a_message_stays(void **context)
     fixture_finish(&fixture);
 }
 
+/* A deployment that turns a link does not reach states that are recycled: one worker runs one version. */
+static void the_folder_stays_the_same(void **context)
+{
+    struct fixture fixture;
+    struct trial trial;
+    char link[128];
+    (void)context;
+    open_with(&fixture, 1, 0);
+    fixture_make_folder(&fixture, "old");
+    fixture_make_folder(&fixture, "new");
+    fixture_write_text(&fixture, "old/handler.lua",
+                       "local v = require 'v' return function() return 'reject', 'old, ' .. v end");
+    fixture_write_text(&fixture, "old/v.lua", "return 'old'");
+    fixture_write_text(&fixture, "new/handler.lua", "return function() return 'reject', 'new' end");
+    fixture_write_text(&fixture, "new/v.lua", "return 'new'");
+    fixture_link(&fixture, "old", "current");
+    fixture.script = "current/handler.lua";
+    fixture_start(&fixture);
+    expect_type(&fixture, &trial.answer, WIRE_READY);
+    (void)snprintf(link, sizeof link, "%s/current", fixture.folder);
+    assert_int_equal(unlink(link), 0);
+    fixture_link(&fixture, "new", "current");
+    for (int i = 0; i < 3; i++) {
+        assert_true(trial_deliver(&fixture, &(struct parcel){ 0 }, &trial));
+        assert_string_equal(trial.answer.text, "old, old");
+    }
+    trial_finish(&fixture);
+}
+
 static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +298,7 @@ static int all_tests(void)
         cmocka_unit_test(a_teardown_that_fails_is_told),
         cmocka_unit_test(a_script_that_loads_no_more),
         cmocka_unit_test(nothing_of_a_message_stays),
+        cmocka_unit_test(the_folder_stays_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,8 +3,10 @@
 #include "host/worker_process.h"
 
 #include "fake_worker.h"
+#include "worker/syscalls.h"
 
 #include <sched.h>
+#include <sys/socket.h>
 
 enum { RESULTS_MAX = 1000, ENVELOPE = WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES };
 
@@ -30,7 +32,8 @@ static void do_setup(struct fake *fake)
                  setup->message_bytes == (uint64_t)config.limits.message_bytes &&
                  setup->recycle_messages == (uint64_t)config.recycle.messages &&
                  setup->recycle_memory_bytes == (uint64_t)config.recycle.memory_bytes &&
-                 setup->decode == WIRE_DECODE_AUTO && setup->log_level == (uint8_t)(LOG_ERROR + 1);
+                 setup->decode == WIRE_DECODE_AUTO && setup->log_level == (uint8_t)(LOG_ERROR + 1) &&
+                 setup->seccomp == 1;
     right = right && wire_next(bytes, LARGE_FRAME, &frame) == WIRE_FRAME;
     frame.payload.data += WIRE_SETUP_BYTES;
     frame.payload.size -= WIRE_SETUP_BYTES;
@@ -240,6 +243,15 @@ static void do_answer_unasked(struct fake *fake)
     do_hang_at_start(fake);
 }
 
+/* The real filter, and what it does not forgive. */
+static void do_break_out(struct fake *fake)
+{
+    struct error error;
+    if (syscalls_filter(&error))
+        (void)socket(AF_INET, SOCK_STREAM, 0);
+    fake_words(fake, WIRE_FAILED, "it lived on");
+}
+
 static const struct behaviour behaviours[] = {
     { "ack", do_ack },
     { "setup", do_setup },
@@ -250,6 +262,7 @@ static const struct behaviour behaviours[] = {
     { "log", do_log },
     { "fail", do_fail },
     { "exit", do_exit },
+    { "break out", do_break_out },
     { "hang", do_hang },
     { "hang at start", do_hang_at_start },
     { "close", do_close },
@@ -539,6 +552,7 @@ static const struct {
 } ends[] = {
     { "fail", "exit status 1", "handler.lua:1: '=' expected", false },
     { "exit", "exit status 3", "", false },
+    { "break out", "killed by seccomp (SIGSYS)", "", false },
     { "garbage", "killed by signal 9", "no frame", false },
     { "oversize", "killed by signal 9", "no frame", false },
     { "unknown type", "killed by signal 9", "unknown type", false },

@@ -1,5 +1,5 @@
 -- Tries: to make long strings and look them up for ever.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function()

@@ -1,5 +1,5 @@
 -- Tries: to loop in the comparator of a sort.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function()

@@ -1,5 +1,5 @@
 -- Tries: to loop in a coroutine.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function() coroutine.wrap(function() while true do end end)() end)

@@ -1,5 +1,5 @@
 -- Tries: to be in the error handler of an error of its own when its time is over.
--- Expect: ended
+-- Expect: out of time
 local attack = require "attack"
 
 return attack(function()

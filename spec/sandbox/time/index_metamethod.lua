@@ -1,5 +1,5 @@
 -- Tries: to loop in __index.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function()

@@ -1,5 +1,5 @@
 -- Tries: to have numbers of a million digits read.
--- Expect: ended
+-- Expect: out of time
 local attack = require "attack"
 
 return attack(function()

@@ -1,5 +1,5 @@
 -- Tries: to write to the log until its time is over.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function()

@@ -1,5 +1,5 @@
 -- Tries: to loop for ever, compiled.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function() while true do end end)

@@ -1,5 +1,5 @@
 -- Tries: to catch its end, and to loop on.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function() while true do pcall(function() while true do end end) end end)

@@ -1,5 +1,5 @@
 -- Tries: to count for ever, compiled.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function()

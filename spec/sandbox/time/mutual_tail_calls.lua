@@ -1,5 +1,5 @@
 -- Tries: to have two functions call each other for ever, through pcall.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function()

@@ -1,5 +1,5 @@
 -- Tries: to walk a table that it changes while it walks.
--- Expect: ended
+-- Expect: out of time
 local attack = require "attack"
 
 return attack(function()

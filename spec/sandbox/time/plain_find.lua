@@ -1,5 +1,5 @@
 -- Tries: to search a long text for another, again and again, in C.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function()

@@ -1,5 +1,5 @@
 -- Tries: to sort for ever by a comparator that is wrong, and catches everything.
--- Expect: ended
+-- Expect: out of time
 local attack = require "attack"
 
 return attack(function()

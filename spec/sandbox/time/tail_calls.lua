@@ -1,5 +1,5 @@
 -- Tries: to call itself for ever without a loop.
--- Expect: ended
+-- Expect: compiled
 local attack = require "attack"
 
 return attack(function()

@@ -1,5 +1,5 @@
 -- Tries: to go back and forth between two coroutines for ever.
--- Expect: ended
+-- Expect: out of time
 local attack = require "attack"
 
 return attack(function()

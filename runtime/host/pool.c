@@ -10,7 +10,7 @@
 static const struct backoff restart_backoff = { .least_ns = CLOCK_NS_PER_SECOND / 10,
                                                 .most_ns = 10 * CLOCK_NS_PER_SECOND };
 
-/* A worker that ran this long is not dying in a loop: its successor starts at once. */
+/* A worker that ran this long, or has answered a message, is not dying in a loop: its successor starts at once. */
 static const int64_t settled_life_ns = CLOCK_NS_PER_SECOND;
 
 static const struct worker_events worker_events;
@@ -265,7 +265,7 @@ static void lost_worker(struct pool *pool, struct pool_slot *slot, const struct 
         failed_start(pool, slot, worker);
         return;
     }
-    bool lived = clock_now_ns() - worker->started_ns >= settled_life_ns;
+    bool lived = worker->answered > 0 || clock_now_ns() - worker->started_ns >= settled_life_ns;
     if (lived)
         backoff_reset(&slot->backoff);
     bool first = slot->backoff.failures == 0;

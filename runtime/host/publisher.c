@@ -76,7 +76,7 @@ static void take_answers(struct publisher *publisher, const struct event *event)
         parcel->unconfirmed--;
         if (refused)
             fail(publisher, parcel, PARCEL_REFUSED, confirm.offset);
-        else
+        else if (parcel->failure == 0) /* what was returned is confirmed, too, and may be posted again */
             parcel_mark_confirmed(parcel, confirm.offset);
         finish(parcel);
     }

@@ -68,8 +68,8 @@ function Scene:publish(body, properties)
 end
 
 local function arguments_of(self, ...)
-  local all = { "run", "handler.lua", "--queue", self.queue, "--broker", rabbit.url, "--retry-delay", "10ms", ... }
-  all[#all + 1] = { cwd = self.space.path, timeout = PATIENCE_SECONDS }
+  local all = { "run", "handler.lua", "--queue", self.queue, "--broker", rabbit.url, ... }
+  all[#all + 1] = { cwd = self.space.path, timeout = PATIENCE_SECONDS, env = { MOONRABBIT_RETRY_DELAY = "10ms" } }
   return unpack(all)
 end
 

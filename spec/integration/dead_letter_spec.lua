@@ -1,0 +1,128 @@
+-- What is given up is published to the dead-letter queue with its reason, confirmed, and only then acked.
+local consumer = require "support.consumer"
+local rabbit = require "support.rabbit"
+local scene = require "support.scene"
+local utsname = require "posix.sys.utsname"
+
+local function headers_of(letter)
+  return letter.properties.headers
+end
+
+-- The letters, as soon as there are so many.
+local function letters_in(s, queue, count)
+  local letters = {}
+  assert(rabbit.eventually(function()
+    for _, letter in ipairs(assert(s.connection:drain(queue))) do
+      letters[#letters + 1] = letter
+    end
+    return #letters >= count
+  end))
+  return letters
+end
+
+describe("a dead letter", function()
+  after_each(require "support.cleanup")
+
+  it("says why, where from, when and by whom", function()
+    local s, dead = scene.new [[return function() return "reject", "an order without a total" end]],
+      rabbit.name "letters"
+    local began = os.time()
+    s:publish("{}", { content_type = "application/json", message_id = "m-1", headers = { tenant = "eu" },
+      expiration = "600000", delivery_mode = 2 })
+    s:settle(1, "--dead-letter", dead)
+    local letter = letters_in(s, dead, 1)[1]
+    local headers = headers_of(letter)
+    assert.same({ "rejected", "an order without a total", 1, s.queue, "", s.queue, s.queue, "eu", "600000" },
+      { headers["moonrabbit-reason"], headers["moonrabbit-error"], headers["moonrabbit-attempt"],
+        headers["moonrabbit-queue"], headers["moonrabbit-exchange"], headers["moonrabbit-routing-key"],
+        headers["moonrabbit-consumer"], headers.tenant, headers["moonrabbit-expiration"] })
+    assert.equal(utsname.uname().nodename, headers["moonrabbit-host"])
+    assert.is_true(headers["moonrabbit-time"] >= began and headers["moonrabbit-time"] <= os.time())
+    assert.same({ "{}", "m-1", "application/json", 2 }, { letter.body, letter.properties.message_id,
+      letter.properties.content_type, letter.properties.delivery_mode })
+    assert.is_nil(letter.properties.expiration)
+    assert.equal(0, s:waiting())
+    assert.equal(0, #assert(s.connection:drain(s.dead))) -- the broker's own way was not taken
+  end)
+
+  it("is made of what failed to the last, with the error", function()
+    local s, dead = scene.new [[return function() error "on purpose" end]], rabbit.name "letters"
+    s:publish "x"
+    s:settle(3, "--dead-letter", dead, "--retry-attempts", "3")
+    local headers = headers_of(letters_in(s, dead, 1)[1])
+    assert.same({ "error", 3 }, { headers["moonrabbit-reason"], headers["moonrabbit-attempt"] })
+    assert.matches("on purpose", headers["moonrabbit-error"], 1, true)
+  end)
+
+  it("is made of a body that cannot be decoded", function()
+    local s, dead = scene.new [[return function() end]], rabbit.name "letters"
+    s:publish("{", { content_type = "application/json" })
+    s:settle(1, "--dead-letter", dead)
+    local letter = letters_in(s, dead, 1)[1]
+    assert.same({ "undecodable", "{" }, { headers_of(letter)["moonrabbit-reason"], letter.body })
+  end)
+
+  it("of a body that is too large has all but the body, which goes where the broker sends what is rejected", function()
+    local s, dead = scene.new [[return function() end]], rabbit.name "letters"
+    s:publish(("x"):rep(2000), { message_id = "m-1", headers = { tenant = "eu" } })
+    s:settle(1, "--dead-letter", dead, "--limits-message", "1000")
+    local letter = letters_in(s, dead, 1)[1]
+    assert.same({ "too-large", 2000, "eu", "m-1", "" }, { headers_of(letter)["moonrabbit-reason"],
+      headers_of(letter)["moonrabbit-body-bytes"], headers_of(letter).tenant, letter.properties.message_id,
+      letter.body })
+    assert.equal(2000, #s:dead_letters(1)[1].body)
+  end)
+
+  it("that is consumed from its queue is a message at its first attempt", function()
+    local s, dead = scene.new [[
+      return function(_, message)
+        require "log".info("seen", { attempt = message.attempt, reason = message.headers["moonrabbit-reason"] })
+        return "reject", "again"
+      end
+    ]], rabbit.name "letters"
+    s:publish "x"
+    s:settle(1, "--dead-letter", dead)
+    s.queue = dead
+    local line = scene.find(s:settle(1).logs, "seen")
+    assert.same({ 1, "rejected" }, { line.attempt, line.reason })
+  end)
+end)
+
+describe("a dead-letter queue", function()
+  after_each(require "support.cleanup")
+
+  it("that is full keeps messages where they are until there is room", function()
+    local dead = rabbit.queue("letters", { arguments = { ["x-max-length"] = 2, ["x-overflow"] = "reject-publish" } })
+    local queue = rabbit.queue "full"
+    consumer.fill(queue, 5)
+    local program = consumer.start(queue, [[return function() return "reject" end]], { ["dead-letter"] = dead })
+    assert(program:wait_log({ msg = "cannot be moved to the dead-letter queue" }, { timeout = consumer.PATIENCE }))
+    local connection, letters, seen = assert(rabbit.connect()), 0, {}
+    assert(rabbit.eventually(function()
+      for _, letter in ipairs(assert(connection:drain(dead))) do
+        assert.is_nil(seen[letter.body])
+        seen[letter.body] = true
+        letters = letters + 1
+      end
+      return letters == 5
+    end, consumer.PATIENCE))
+    local counts = consumer.stop(program)
+    assert.same({ 5, 0, 0 }, { counts.dead_letters, counts.acked, counts.handed_back })
+    consumer.assert_left(queue, 0)
+  end)
+
+  it("that is deleted is declared again", function()
+    local dead, queue = rabbit.name "letters", rabbit.queue "again"
+    local program = consumer.start(queue, [[return function() return "reject" end]], { ["dead-letter"] = dead })
+    local connection = assert(rabbit.connect())
+    for round = 1, 2 do
+      consumer.fill(queue, 1, { from = round })
+      assert(rabbit.eventually(function()
+        local info = rabbit.queue_info(dead)
+        return info and info.messages == 1
+      end, consumer.PATIENCE))
+      assert(connection:delete(dead))
+    end
+    assert.equal(2, consumer.stop(program).dead_letters)
+  end)
+end)

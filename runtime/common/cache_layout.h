@@ -88,9 +88,9 @@ struct shard_head {
     struct cache_lock lock;
     cell sequence; /* odd while something is being changed; found odd under the lock: its owner died then */
     cell entries;
-    cell units; /* in use */
-    cell fresh; /* units with a number above it were never used */
-    cell free_first;
+    cell units;      /* in use */
+    cell fresh;      /* units with a number above it were never used */
+    cell free_first; /* of those that were given back: `fresh` less `units` */
     wide evictions;
     wide expired;
     wide resets;

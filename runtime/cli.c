@@ -12,6 +12,9 @@
  * take the next word. */
 static const char *const switches[] = { "broker-tls-verify", "declare-durable" };
 
+/* Options of `replay` that are no keys; the last takes a value. */
+static const char *const replay_options[] = { "bare", "json", "fail-on" };
+
 /* The words as they are taken one by one. */
 struct parse {
     struct cli *cli;
@@ -51,6 +54,31 @@ static const char *take_value(struct parse *parse)
     return word;
 }
 
+static bool is_of_replay(const struct parse *parse, const char *name)
+{
+    for (size_t i = 0; i < sizeof replay_options / sizeof replay_options[0]; i++) {
+        if (strcmp(name, replay_options[i]) == 0)
+            return parse->cli->command == CLI_REPLAY;
+    }
+    return false;
+}
+
+static void take_replay_option(struct parse *parse, const char *name, const char *value)
+{
+    struct replay_options *replay = &parse->cli->replay;
+    bool on = strcmp(name, "fail-on") != 0;
+    if (on && value)
+        (void)complain(parse->problems, "--", name, " takes no value");
+    else if (!on && !value)
+        (void)complain(parse->problems, "--fail-on has no value: write --fail-on error, for one", "", "");
+    else if (!on)
+        replay->fail_on = value;
+    else if (strcmp(name, "bare") == 0)
+        replay->bare = true;
+    else
+        replay->json = true;
+}
+
 static void take_file(struct parse *parse, const char *name)
 {
     if (!name)
@@ -70,11 +98,13 @@ static void take_long_option(struct parse *parse, char *word)
     if (equals) {
         *equals = '\0';
         value = equals + 1;
-    } else if (!is_switch(word)) {
+    } else if (!is_switch(word) && (!is_of_replay(parse, word) || strcmp(word, "fail-on") == 0)) {
         value = strcmp(word, "help") == 0 ? NULL : take_value(parse);
     }
     if (strcmp(word, "help") == 0)
         parse->wants_help = true;
+    else if (is_of_replay(parse, word))
+        take_replay_option(parse, word, value);
     else if (strcmp(word, "config") == 0)
         take_file(parse, value);
     else
@@ -94,7 +124,11 @@ static void take_short_option(struct parse *parse, const char *word)
 
 static void take_handler(struct parse *parse, const char *word)
 {
-    if (parse->cli->source.handler)
+    if (parse->cli->source.handler && parse->cli->command == CLI_REPLAY && !parse->cli->replay.input)
+        parse->cli->replay.input = word;
+    else if (parse->cli->source.handler && parse->cli->command == CLI_REPLAY)
+        (void)complain(parse->problems, "one handler and one file are enough, and ", word, " is a third");
+    else if (parse->cli->source.handler)
         (void)complain(parse->problems, "one handler is enough on the command line, and ", word,
                        " is a second: write further ones into the configuration file");
     else
@@ -114,7 +148,7 @@ static void take_word(struct parse *parse)
         take_short_option(parse, word);
 }
 
-/* The words behind `run` and `check`. */
+/* The words behind `run`, `replay` and `check`. */
 static bool parse_options(struct cli *cli, const char *command, struct buffer *problems)
 {
     struct parse parse = { .cli = cli, .problems = problems, .next = 2 };
@@ -127,7 +161,17 @@ static bool parse_options(struct cli *cli, const char *command, struct buffer *p
         return true;
     }
     cli->source.flags = cli->flags;
+    if (cli->command == CLI_REPLAY && problems->size == 0 && !cli->replay.input)
+        return complain(problems, "replay takes a handler and a file of messages: moonrabbit replay ",
+                        cli->source.handler ? cli->source.handler : "handler.lua", " messages.ndjson");
     return problems->size == 0;
+}
+
+/* All that follows is busted's. */
+static bool parse_test(struct cli *cli)
+{
+    cli->command = CLI_TEST;
+    return true;
 }
 
 static bool parse_help(struct cli *cli, struct buffer *problems)
@@ -191,10 +235,14 @@ bool cli_parse(struct cli *cli, int argc, char **argv, struct buffer *problems)
     if (!copy_words(cli, argc, argv))
         return complain(problems, "no memory is left", "", "");
     const char *command = cli->word_count > 1 && cli->words[1] ? cli->words[1] : "";
-    if (strcmp(command, "run") == 0 || strcmp(command, "check") == 0) {
-        cli->command = strcmp(command, "run") == 0 ? CLI_RUN : CLI_CHECK;
+    if (strcmp(command, "run") == 0 || strcmp(command, "check") == 0 || strcmp(command, "replay") == 0) {
+        cli->command = strcmp(command, "run") == 0     ? CLI_RUN
+                       : strcmp(command, "check") == 0 ? CLI_CHECK
+                                                       : CLI_REPLAY;
         return parse_options(cli, command, problems);
     }
+    if (strcmp(command, "test") == 0)
+        return parse_test(cli);
     if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
         return parse_help(cli, problems);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0 || strcmp(command, "-V") == 0)

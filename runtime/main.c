@@ -13,6 +13,7 @@
 #include "host/config.h"
 #include "host/host.h"
 #include "host/seccomp.h"
+#include "test/console.h"
 #include "worker/preempt.h"
 #include "worker/worker.h"
 
@@ -157,6 +158,10 @@ static int dispatch(const struct cli *cli, struct buffer *problems)
     case CLI_RUN:
     case CLI_CHECK:
         return run_or_check(cli, problems);
+    case CLI_REPLAY:
+        return console_replay(&cli->replay, &cli->source);
+    case CLI_TEST:
+        return console_test(cli->words + 2, cli->word_count - 2);
     case CLI_VERSION:
         return print_version();
     case CLI_HELP:

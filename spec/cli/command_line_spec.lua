@@ -61,7 +61,7 @@ describe("the command line", function()
     assert.same(help.out, run("-h").out)
   end)
 
-  for _, command in ipairs { "run", "check", "version" } do
+  for _, command in ipairs { "run", "check", "replay", "version" } do
     it("explains " .. command, function()
       local help = run("help", command)
       assert.equal(0, help.code)
@@ -72,7 +72,7 @@ describe("the command line", function()
   end
 
   it("keeps its help within 80 columns", function()
-    for _, command in ipairs { "run", "check", "version", "help" } do
+    for _, command in ipairs { "run", "check", "replay", "test", "version", "help" } do
       for line in (run("help").out .. run("help", command).out):gmatch("[^\n]+") do
         assert.is_true(#line <= 80, line)
       end

@@ -43,6 +43,21 @@ static enum trial_cause cause_of(enum wire_verdict verdict)
     }
 }
 
+/* A retry is a requeue here, where no time passes, and what is given up is a reject. */
+static enum settlement_kind settlement_of(struct ruling ruling)
+{
+    switch (ruling.kind) {
+    case RULING_ACK:
+        return SETTLE_ACK;
+    case RULING_RETRY:
+    case RULING_REQUEUE:
+        return SETTLE_REQUEUE;
+    case RULING_GIVE_UP:
+    default:
+        return SETTLE_REJECT;
+    }
+}
+
 static void set_text(struct trial_outcome *outcome, struct slice text)
 {
     outcome->text_bytes = text.size < WIRE_TEXT_MAX ? text.size : WIRE_TEXT_MAX;
@@ -52,8 +67,9 @@ static void set_text(struct trial_outcome *outcome, struct slice text)
 }
 
 static void on_result(void *owner, struct worker_process *worker, const struct wire_result *result,
-                      struct slice text)
+                      struct slice text, struct buffer *messages)
 {
+    (void)messages;
     struct trial *trial = owner;
     struct trial_outcome *outcome = trial->outcome;
     const struct delivery *delivery = ledger_find(&trial->ledger, result->slot, worker, result->seq);
@@ -63,12 +79,20 @@ static void on_result(void *owner, struct worker_process *worker, const struct w
     outcome->cause = cause_of(verdict);
     outcome->verdict = outcome->cause == TRIAL_NONE ? verdict : WIRE_ERROR;
     outcome->settlement =
-        ruling_for_result(verdict, delivery->attempt, trial->config->retry.attempts).settlement;
+        settlement_of(ruling_for_result(verdict, delivery->attempt, trial->config->retry.attempts));
     outcome->elapsed_ns = result->elapsed_ns;
     outcome->delay_ns = result->delay_ns;
     outcome->heap_bytes = atomic_load(&worker->board->heap_bytes);
     set_text(outcome, text);
     trial->answered = true;
+}
+
+/* By setup or teardown. */
+static void on_published(void *owner, struct worker_process *worker, struct slice message)
+{
+    (void)owner;
+    (void)worker;
+    (void)message;
 }
 
 static void on_log(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes)
@@ -120,6 +144,7 @@ static void on_gone(void *owner, struct worker_process *worker)
 static const struct worker_events worker_events = {
     .ready = on_ready,
     .result = on_result,
+    .published = on_published,
     .log = on_log,
     .recycled = on_recycled,
     .gone = on_gone,
@@ -226,7 +251,8 @@ static void take_death(struct trial *trial, const struct delivery *delivery, int
     struct trial_outcome *outcome = trial->outcome;
     outcome->verdict = WIRE_ERROR;
     outcome->cause = TRIAL_KILLED;
-    outcome->settlement = ruling_for_crash(delivery->attempt, trial->config->retry.attempts).settlement;
+    outcome->settlement =
+        settlement_of(ruling_for_crash(delivery->attempt, trial->config->retry.attempts));
     outcome->elapsed_ns = clock_now_ns() - began_ns;
     set_text(outcome, slice_of(*worker->last_words ? worker->last_words : worker->reason));
 }

@@ -1,6 +1,6 @@
-/* The descriptors that a worker process is born with, agreed between host/ (which places them) and worker/
- * (which takes them up). Below them are standard input (/dev/null), output and error (both the host's
- * standard error). */
+/* What host/ and worker/ agree on about a worker process: the descriptors that it is born with (below them
+ * are standard input, /dev/null, and output and error, both the host's standard error), and an exit status
+ * that the host has words for. */
 #ifndef COMMON_INHERIT_H
 #define COMMON_INHERIT_H
 
@@ -10,5 +10,8 @@ enum inherit_fd {
     WORKER_CACHE_FD = 5,  /* the cache that all workers share, for cache_map */
     INHERITED_END = 6,    /* nothing is inherited from here on */
 };
+
+/* It ended itself: what it was at ran far past its deadline, and the host did not wait for it. */
+enum { WORKER_EXIT_OVERDUE = 75 };
 
 #endif

@@ -418,6 +418,11 @@ static void describe_end(struct worker_process *worker, int status)
     else if (WIFSIGNALED(status))
         (void)snprintf(worker->reason, sizeof worker->reason, "killed by signal %d (%s)", WTERMSIG(status),
                        strsignal(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) == WORKER_EXIT_OVERDUE)
+        (void)snprintf(
+            worker->reason, sizeof worker->reason,
+            "it ended itself: what it did beside messages, as in teardown, ran past limits.deadline and "
+            "limits.grace");
     else
         (void)snprintf(worker->reason, sizeof worker->reason, "exit status %d", WEXITSTATUS(status));
 }

@@ -2,7 +2,6 @@
 #include "test/trial.h"
 
 #include "common/clock.h"
-#include "host/ruling.h"
 #include "host/seccomp.h"
 
 #include <stdio.h>
@@ -43,21 +42,6 @@ static enum trial_cause cause_of(enum wire_verdict verdict)
     }
 }
 
-/* A retry is a requeue here, where no time passes, and what is given up is a reject. */
-static enum settlement_kind settlement_of(struct ruling ruling)
-{
-    switch (ruling.kind) {
-    case RULING_ACK:
-        return SETTLE_ACK;
-    case RULING_RETRY:
-    case RULING_REQUEUE:
-        return SETTLE_REQUEUE;
-    case RULING_GIVE_UP:
-    default:
-        return SETTLE_REJECT;
-    }
-}
-
 static void set_text(struct trial_outcome *outcome, struct slice text)
 {
     outcome->text_bytes = text.size < WIRE_TEXT_MAX ? text.size : WIRE_TEXT_MAX;
@@ -69,7 +53,7 @@ static void set_text(struct trial_outcome *outcome, struct slice text)
 static void on_result(void *owner, struct worker_process *worker, const struct wire_result *result,
                       struct slice text, struct buffer *messages)
 {
-    (void)messages;
+    (void)messages; /* published: nobody takes them here */
     struct trial *trial = owner;
     struct trial_outcome *outcome = trial->outcome;
     const struct delivery *delivery = ledger_find(&trial->ledger, result->slot, worker, result->seq);
@@ -78,21 +62,12 @@ static void on_result(void *owner, struct worker_process *worker, const struct w
     enum wire_verdict verdict = (enum wire_verdict)result->verdict;
     outcome->cause = cause_of(verdict);
     outcome->verdict = outcome->cause == TRIAL_NONE ? verdict : WIRE_ERROR;
-    outcome->settlement =
-        settlement_of(ruling_for_result(verdict, delivery->attempt, trial->config->retry.attempts));
+    outcome->ruling = ruling_for_result(verdict, delivery->attempt, trial->config->retry.attempts).kind;
     outcome->elapsed_ns = result->elapsed_ns;
     outcome->delay_ns = result->delay_ns;
     outcome->heap_bytes = atomic_load(&worker->board->heap_bytes);
     set_text(outcome, text);
     trial->answered = true;
-}
-
-/* By setup or teardown. */
-static void on_published(void *owner, struct worker_process *worker, struct slice message)
-{
-    (void)owner;
-    (void)worker;
-    (void)message;
 }
 
 static void on_log(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes)
@@ -139,6 +114,13 @@ static void on_gone(void *owner, struct worker_process *worker)
     (void)worker;
     struct trial *trial = owner;
     trial->gone = true;
+}
+
+static void on_published(void *owner, struct worker_process *worker, struct slice message)
+{
+    (void)owner;
+    (void)worker;
+    (void)message; /* of setup or teardown: nobody takes it here */
 }
 
 static const struct worker_events worker_events = {
@@ -251,8 +233,7 @@ static void take_death(struct trial *trial, const struct delivery *delivery, int
     struct trial_outcome *outcome = trial->outcome;
     outcome->verdict = WIRE_ERROR;
     outcome->cause = TRIAL_KILLED;
-    outcome->settlement =
-        settlement_of(ruling_for_crash(delivery->attempt, trial->config->retry.attempts));
+    outcome->ruling = ruling_for_crash(delivery->attempt, trial->config->retry.attempts).kind;
     outcome->elapsed_ns = clock_now_ns() - began_ns;
     set_text(outcome, slice_of(*worker->last_words ? worker->last_words : worker->reason));
 }
@@ -284,7 +265,7 @@ static void refuse_size(const struct trial *trial, const struct trial_message *m
                         message->body.size, (long long)trial->config->limits.message_bytes);
     outcome->verdict = WIRE_ERROR;
     outcome->cause = TRIAL_SIZE;
-    outcome->settlement = SETTLE_REJECT;
+    outcome->ruling = ruling_for_oversized().kind;
     set_text(outcome, (struct slice){ .data = reason, .size = size > 0 ? (size_t)size : 0 });
 }
 

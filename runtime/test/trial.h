@@ -15,6 +15,7 @@
 #include "common/wire.h"
 #include "host/config.h"
 #include "host/ledger.h"
+#include "host/ruling.h"
 #include "host/worker_process.h"
 
 #include <stdbool.h>
@@ -46,10 +47,10 @@ enum trial_cause {
 struct trial_outcome {
     enum wire_verdict verdict; /* WIRE_ERROR where there is a cause */
     enum trial_cause cause;
-    enum settlement_kind settlement; /* what the host would do to the message, at this attempt */
-    int64_t elapsed_ns;              /* as the worker told it; as waited, where it died */
-    int64_t delay_ns;                /* -1 where the handler named none */
-    uint64_t heap_bytes;             /* of the Lua state after the message, with its garbage; 0: it died */
+    enum ruling_kind ruling; /* what the host would do to the message, at this attempt */
+    int64_t elapsed_ns;      /* as the worker told it; as waited, where it died */
+    int64_t delay_ns;        /* -1 where the handler named none */
+    uint64_t heap_bytes;     /* of the Lua state after the message, with its garbage; 0: it died */
     size_t text_bytes;
     char text[WIRE_TEXT_MAX + 1]; /* the reason or the error */
 };

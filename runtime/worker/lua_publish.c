@@ -251,9 +251,14 @@ static void put_properties(const struct order *order)
 static void check_arguments(const struct order *order)
 {
     lua_State *lua = order->lua;
-    (void)take_text(order, "the exchange", EXCHANGE,
-                    "give its name of at most 255 bytes, or \"\" for the default exchange");
-    (void)take_text(order, "the routing key", ROUTING_KEY, text_advice);
+    struct slice exchange = take_text(order, "the exchange", EXCHANGE,
+                                      "give its name of at most 255 bytes, or \"\" for the default exchange");
+    struct slice routing_key = take_text(order, "the routing key", ROUTING_KEY, text_advice);
+    if (exchange.size == 0 && routing_key.size == 0)
+        (void)luaL_error(lua,
+                         "%s: exchange and routing key are both empty: the default exchange takes the "
+                         "routing key for the name of a queue",
+                         order->verb);
     if (lua_type(lua, BODY) != LUA_TSTRING && !lua_istable(lua, BODY))
         (void)refuse(order, "the body", BODY, "give a text, or a table, which is sent as JSON");
     if (!lua_isnoneornil(lua, PROPERTIES) && !lua_istable(lua, PROPERTIES))
@@ -336,8 +341,8 @@ static void check_object(const struct order *order)
         (void)luaL_error(order->lua, "%s is called with a colon: message:%s(...)", order->verb, order->verb);
     else if (ticket->generation != order->state->generation || !order->state->outbox.open)
         (void)luaL_error(order->lua,
-                         "%s: this message is over: what it publishes is sent when its handler returns, so "
-                         "do it before that",
+                         "%s: it is too late: the message, setup or teardown that this belongs to is over, "
+                         "and what it published is sent",
                          order->verb);
 }
 

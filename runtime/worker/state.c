@@ -82,6 +82,7 @@ bool state_open(struct state *state, const struct assignment *assignment, struct
 {
     *state = (struct state){ .assignment = assignment, .link = link };
     state->deadline.limit_ns = assignment->limits.deadline_ns;
+    state->deadline.grace_ns = assignment->limits.grace_ns;
     state->deadline.trip = &state->trip;
     uint64_t limit = assignment->limits.memory_bytes;
     state->lua = quota_open_state(&state->quota, &state->trip,

@@ -12,6 +12,7 @@ local cleanup = require "support.cleanup"
 
 local PATIENCE_SECONDS = 120
 local HOUR = 3600
+local WINDOW = 1024 -- messages that it sends back at a time
 
 local connection, source, dead
 
@@ -124,7 +125,7 @@ describe("moonrabbit dead", function()
     assert.equal(0, result.code)
     assert.matches("m%-2", result.out)
     assert.not_matches("m%-3", result.out)
-    assert.equal(("moonrabbit: %s has 5 messages, of which the first 2 were looked at: --max N looks at N\n")
+    assert.equal(("moonrabbit: %s has 3 more messages than the 2 that were looked at: --max N looks at N\n")
       :format(dead), result.err)
     assert.equal("m-1 m-2 m-3 m-4 m-5", ids_of(drain(dead)))
   end)
@@ -231,15 +232,17 @@ describe("moonrabbit dead", function()
     bury("3", { message_id = "m-3" }, { ["moonrabbit-queue"] = full })
     bury("4", { message_id = "m-4" }, { ["moonrabbit-queue"] = full })
     bury("5", { message_id = "m-5" }, { ["moonrabbit-queue"] = "" })
+    bury("7", { message_id = "m-7" }, { ["moonrabbit-queue"] = dead })
     bury("", { message_id = "m-6" }, { ["moonrabbit-body-bytes"] = 20000000 })
     local result = run("retry", dead)
     assert.same({ 1, "sent back 2 messages\n" }, { result.code, result.out })
-    assert.matches("moonrabbit: m%-1 stays: no queue takes it: 312 NO_ROUTE\n", result.err)
+    assert.matches("moonrabbit: m%-1 stays: no queue takes it\n", result.err)
     assert.matches("moonrabbit: m%-4 stays: the queue refuses it: it is full\n", result.err)
     assert.matches("moonrabbit: m%-5 stays: it does not say which queue it came from\n", result.err)
     assert.matches("moonrabbit: m%-6 stays: its body was too large for limits.message, and was left out\n",
       result.err)
-    assert.equal("m-1 m-4 m-5 m-6", ids_of(drain(dead)))
+    assert.matches("moonrabbit: m%-7 stays: it came from this very queue\n", result.err)
+    assert.equal("m-1 m-4 m-5 m-7 m-6", ids_of(drain(dead)))
     assert.equal("m-2", ids_of(drain(source)))
     assert.equal("m-3", ids_of(drain(full)))
   end)
@@ -311,8 +314,8 @@ describe("moonrabbit dead", function()
     assert.equal("m-2 m-3", ids_of(drain(source)))
   end)
 
-  it("loses nothing when it is killed half-way, and doubles one at the most", function()
-    local COUNT = 3000
+  it("loses nothing when it is killed half-way, and doubles no more than were under way", function()
+    local COUNT = 10000
     local headers = { ["moonrabbit-reason"] = "error", ["moonrabbit-queue"] = source }
     consumer.fill(dead, COUNT, { headers = headers })
     local program = moonrabbit.start("dead", "retry", dead, "--max", tostring(COUNT),
@@ -334,6 +337,6 @@ describe("moonrabbit dead", function()
       end
     end
     for i = 1, COUNT do assert.is_true(seen[tostring(i)], "message " .. i .. " is lost") end
-    assert.is_true(doubled <= 1, doubled .. " are there twice")
+    assert.is_true(doubled <= WINDOW, doubled .. " are there twice")
   end)
 end)

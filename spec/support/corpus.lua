@@ -191,8 +191,9 @@ local function note_line(result, line)
   elseif line.msg == "handled" then
     result.handled[#result.handled + 1] = ("%s at attempt %d"):format(line.id, line.attempt)
     result.redelivered = result.redelivered or line.redelivered
-  elseif line.msg:find("a worker died", 1, true) and not (line.words or ""):find(KILLED, 1, true) then
-    result.deaths[#result.deaths + 1] = ("%s %s"):format(line.reason, line.words or "")
+  elseif line.msg:find("a worker died", 1, true) then
+    local why = ("%s %s"):format(line.reason, line.words or "")
+    result.deaths[#result.deaths + 1] = not why:find(KILLED, 1, true) and why or nil
   elseif line.msg == "consumer stopped" then
     result.counts = line
   end

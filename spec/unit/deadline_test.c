@@ -162,6 +162,25 @@ static void so_has_teardown(void **context)
     fixture_close(&fixture);
 }
 
+/* The host has its answer and waits for nothing: the worker has to see to its end itself. */
+static void a_teardown_that_no_hook_ends_ends_the_worker(void **context)
+{
+    struct fixture fixture;
+    struct answer answer;
+    (void)context;
+    fixture_open(&fixture);
+    fixture.limits = limits;
+    fixture.limits.grace_ns = 50 * MS;
+    fixture.limits.recycle_messages = 1;
+    fixture_run(&fixture, "return { handle = function() end, teardown = function()\n"
+                          "  tostring(setmetatable({}, { __tostring = tostring })) end }");
+    fixture_try(&fixture, &(struct parcel){ 0 }, &answer);
+    assert_int_equal(answer.result.verdict, WIRE_ACK);
+    assert_false(fixture_answer(&fixture, &answer));
+    assert_int_equal(fixture_wait(&fixture), WORKER_EXIT_OVERDUE);
+    fixture_close(&fixture);
+}
+
 /* What is not over is as it was: yields cross pcall, errors keep their values, xpcall calls its handler. */
 static void protected_calls_work_as_before(void **context)
 {
@@ -193,9 +212,13 @@ static void protected_calls_work_as_before(void **context)
 static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_the_hook_ends),   cmocka_unit_test(what_only_the_host_ends),
-        cmocka_unit_test(where_it_was_is_told), cmocka_unit_test(loading_and_setup_have_it_too),
-        cmocka_unit_test(so_has_teardown),      cmocka_unit_test(protected_calls_work_as_before),
+        cmocka_unit_test(what_the_hook_ends),
+        cmocka_unit_test(what_only_the_host_ends),
+        cmocka_unit_test(where_it_was_is_told),
+        cmocka_unit_test(loading_and_setup_have_it_too),
+        cmocka_unit_test(so_has_teardown),
+        cmocka_unit_test(a_teardown_that_no_hook_ends_ends_the_worker),
+        cmocka_unit_test(protected_calls_work_as_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

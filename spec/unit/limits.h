@@ -10,11 +10,12 @@
 /* A handler that runs a body for every message but "next", which it acks. */
 #define TRIAL(body) HANDLER("if message.id == 'next' then return true end " body)
 
-/* The result of one message: log lines and news of recycling before it are counted and kept. */
+/* The result of one message: log lines, news of recycling and messages to publish before it are counted. */
 struct trial {
     struct answer answer;
     struct wire_recycled recycled; /* the last that was told */
     unsigned recycles;
+    unsigned published; /* frames of what it published */
     unsigned lines;
     char line[WIRE_TEXT_MAX + 1]; /* the last log line */
 };
@@ -25,6 +26,10 @@ static inline void take_news(struct trial *trial)
     if (trial->answer.type == WIRE_LOG) {
         trial->lines++;
         memcpy(trial->line, trial->answer.text, sizeof trial->line);
+        return;
+    }
+    if (trial->answer.type == WIRE_PUBLISH || trial->answer.type == WIRE_PIECE) {
+        trial->published++;
         return;
     }
     if (trial->answer.type != WIRE_RECYCLED)

@@ -23,7 +23,7 @@ static const char script[] =
     "  return state % n + 1\n"
     "end\n"
     "local keep = {}\n"
-    "local steps, step\n"
+    "local steps, step, m\n"
     "local function text() return ('x'):rep(random(2000)) .. state end\n"
     "local function attempt(f) local ok, what = pcall(f) keep[#keep + 1] = what return ok end\n"
     "steps = {\n"
@@ -71,6 +71,12 @@ static const char script[] =
     "  function() keep[#keep + 1] = setmetatable({}, { __index = function(t, k) t[k] = text() return t[k] "
     "end })\n"
     "    for i = 1, random(500) do local _ = keep[#keep][i] end end,\n"
+    "  function() for i = 1, random(50) do m:publish('', 'q', text():rep(random(20))) end end,\n"
+    "  function() local t = {} for i = 1, random(3000) do t[i] = { id = i, name = text() } end\n"
+    "    m:publish('', 'q', t) end,\n"
+    "  function() local h = {} for i = 1, random(300) do h['h' .. i] = { i, text() } end\n"
+    "    m:publish('', 'q', text(), { headers = h, type = 'x' }) end,\n"
+    "  function() m:publish('', 'q', keep) end,\n"
     "  function() keep = {} end,\n"
     "  function() attempt(step) end,\n"
     "  function() for i = 1, random(5) do attempt(step) end end,\n"
@@ -86,7 +92,7 @@ static const char script[] =
     "end\n"
     "return function(data, message)\n"
     "  if message.id == 'next' then return true end\n"
-    "  state = tonumber(data)\n"
+    "  state, m = tonumber(data), message\n"
     "  keep = {}\n"
     "  for i = 1, random(40) do depth = 0 attempt(step) end\n"
     "  return true\n"
@@ -94,6 +100,7 @@ static const char script[] =
 
 /* How the seeds ended, to see that they end in every way. */
 struct tally {
+    unsigned published;
     unsigned verdicts[WIRE_OUT_OF_TIME + 1];
 };
 
@@ -108,13 +115,16 @@ static void run_seed(struct fixture *fixture, uint64_t seed, struct tally *tally
         fail_msg("%s: the worker ended with %d", name, fixture_wait(fixture));
     assert_in_range(trial.answer.result.verdict, WIRE_ACK, WIRE_OUT_OF_TIME);
     tally->verdicts[trial.answer.result.verdict]++;
+    tally->published += trial.published;
+    if (trial.published > 0)
+        assert_int_equal(trial.answer.result.verdict, WIRE_ACK);
     trial_next(fixture, &trial, name);
 }
 
 static void no_worker_crashes(void **context)
 {
     struct random random = { .state = UINT64_C(0x9e3779b97f4a7c15) };
-    struct tally tally = { { 0 } };
+    struct tally tally = { 0 };
     (void)context;
     for (int i = 0; i < WORKERS; i++) {
         struct fixture fixture;
@@ -133,6 +143,7 @@ static void no_worker_crashes(void **context)
                   tally.verdicts[WIRE_OUT_OF_TIME]);
     assert_true(tally.verdicts[WIRE_OUT_OF_MEMORY] > WORKERS * SEEDS / 4);
     assert_true(tally.verdicts[WIRE_ACK] > WORKERS * SEEDS / 20);
+    assert_true(tally.published > 0);
 }
 
 static int all_tests(void)

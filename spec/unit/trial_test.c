@@ -87,18 +87,18 @@ static void verdicts(void **state)
     struct trial_outcome outcome = deliver("ack");
     assert_int_equal(outcome.verdict, WIRE_ACK);
     assert_int_equal(outcome.cause, TRIAL_NONE);
-    assert_int_equal(outcome.settlement, SETTLE_ACK);
+    assert_int_equal(outcome.ruling, RULING_ACK);
     assert_true(outcome.elapsed_ns > 0 && outcome.heap_bytes > 0);
     outcome = deliver("reject");
     assert_int_equal(outcome.verdict, WIRE_REJECT);
     assert_string_equal(outcome.text, "because");
-    assert_int_equal(outcome.settlement, SETTLE_REJECT);
+    assert_int_equal(outcome.ruling, RULING_GIVE_UP);
     outcome = deliver("raise");
     assert_int_equal(outcome.verdict, WIRE_ERROR);
     assert_int_equal(outcome.cause, TRIAL_RAISED);
     assert_memory_equal(outcome.text, "no luck\nstack traceback:", 24);
-    assert_int_equal(outcome.settlement, SETTLE_REQUEUE);
-    assert_int_equal(deliver_at("raise", 5).settlement, SETTLE_REJECT);
+    assert_int_equal(outcome.ruling, RULING_RETRY);
+    assert_int_equal(deliver_at("raise", 5).ruling, RULING_GIVE_UP);
     assert_int_equal(trial.processes, 1);
 }
 
@@ -123,7 +123,7 @@ static void a_runaway_is_killed_and_replaced(void **state)
     assert_int_equal(outcome.verdict, WIRE_ERROR);
     assert_int_equal(outcome.cause, TRIAL_KILLED);
     assert_non_null(strstr(outcome.text, "limits.deadline and limits.grace (100ms together)"));
-    assert_int_equal(outcome.settlement, SETTLE_REQUEUE);
+    assert_int_equal(outcome.ruling, RULING_RETRY);
     assert_true(outcome.elapsed_ns >= 100 * CLOCK_NS_PER_MS);
     assert_int_equal(deliver("walk").verdict, WIRE_ACK);
     assert_int_equal(trial.processes, 2);
@@ -142,7 +142,7 @@ static void limits_are_kept(void **state)
     memset(large, 'x', sizeof large - 1);
     outcome = deliver(large);
     assert_int_equal(outcome.cause, TRIAL_SIZE);
-    assert_int_equal(outcome.settlement, SETTLE_REJECT);
+    assert_int_equal(outcome.ruling, RULING_GIVE_UP);
 }
 
 static unsigned lines_in(struct slice frames, const char *wanted)

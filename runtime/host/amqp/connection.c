@@ -75,6 +75,7 @@ static void take_got(const amqp_basic_get_ok_t *got, struct event *event)
 {
     event->kind = EVENT_GOT;
     event->tag = got->delivery_tag;
+    event->messages = got->message_count;
     event->redelivered = got->redelivered != 0;
     event->exchange = slice_from(got->exchange);
     event->routing_key = slice_from(got->routing_key);

@@ -58,10 +58,11 @@ enum event_kind {
     EVENT_CONFIRM,    /* tag, multiple: the broker has taken what was published under this number */
     EVENT_REFUSE,     /* tag, multiple: it has not */
     EVENT_RETURN,     /* exchange, routing_key, code, text: no queue took it; its confirm comes later */
-    EVENT_GOT,        /* as EVENT_DELIVER, without a consumer tag: an answer to connection_send_get */
-    EVENT_EMPTY,      /* the other answer to it */
-    EVENT_BOUND,      /* the answer to connection_send_bind */
-    EVENT_BLOCKED,    /* text: the reason */
+    EVENT_GOT,   /* as EVENT_DELIVER, with `messages` left and without a tag: an answer to connection_send_get
+                  */
+    EVENT_EMPTY, /* the other answer to it */
+    EVENT_BOUND, /* the answer to connection_send_bind */
+    EVENT_BLOCKED, /* text: the reason */
     EVENT_UNBLOCKED,
     EVENT_CLOSED, /* the broker closed the connection: code and text; it has been answered */
     EVENT_DONE,   /* the answer to connection_send_close */

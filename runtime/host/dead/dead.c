@@ -30,7 +30,7 @@ struct work {
     struct buffer page; /* what is printed, or published, of the message at hand */
     struct error error;
     int64_t now;         /* seconds since 1970 */
-    uint32_t there;      /* messages in the queue at the beginning */
+    uint32_t left;       /* in the queue behind those */
     uint32_t looked;     /* at so many */
     uint32_t chosen;     /* of them */
     uint32_t done;       /* of those: acked */
@@ -117,38 +117,60 @@ static enum fate show(struct work *work, const struct dead_letter *letter)
     return work->order->id_count == 0 && work->order->filter_count == 0 ? STOP_HERE : HAND_BACK;
 }
 
-/* Says of one message, by its id, why it stays where it is. */
-static void complain(struct work *work, const struct dead_letter *letter, struct slice why)
+/* Says of one message why it stays where it is. */
+static void complain(struct work *work, struct slice id, const char *why)
 {
     struct buffer line;
     buffer_init(&line, COMPLAINT_BYTES_MAX);
-    text_put(&line, letter->id, false);
+    text_put(&line, id, false);
     (void)buffer_append_text(&line, " stays: ");
-    text_put(&line, why, false);
+    text_put(&line, slice_of(why), false);
     (void)fprintf(stderr, "moonrabbit: %.*s\n", (int)line.size, line.data);
     buffer_clear(&line);
     work->failed++;
 }
 
+static void leave(struct work *work, uint64_t tag)
+{
+    work->untouched[work->untouched_count++] = tag;
+}
+
+static bool on_settled(void *owner, const struct published *published, const char *refusal,
+                       struct error *error)
+{
+    struct work *work = owner;
+    (void)error; /* the work's own */
+    if (!refusal)
+        return ack(work, published->tag);
+    complain(work, slice_of(published->id), refusal);
+    leave(work, published->tag);
+    return true;
+}
+
+static void copy_name(char to[SESSION_NAME_BYTES], struct slice name)
+{
+    size_t size = name.size < SESSION_NAME_BYTES ? name.size : SESSION_NAME_BYTES - 1;
+    memcpy(to, name.data, size);
+    to[size] = '\0';
+}
+
 static enum fate send_back(struct work *work, const struct dead_letter *letter, uint64_t tag)
 {
-    struct session *session = &work->session;
     const char *why;
+    struct published published = { .tag = tag };
+    if (slice_equals(letter->queue, work->order->queue)) {
+        complain(work, letter->id, "it came from this very queue");
+        return HAND_BACK;
+    }
     if (!dead_letter_write_back(letter, &work->page, &why)) {
-        complain(work, letter, slice_of(why));
+        complain(work, letter->id, why);
         return HAND_BACK;
     }
+    copy_name(published.id, letter->id);
+    copy_name(published.queue, letter->queue);
     const struct slice attributes = { .data = work->page.data, .size = work->page.size };
-    switch (session_publish(session, attributes, letter->body, &work->error)) {
-    case SESSION_YES:
-        return ack(work, tag) ? KEEP : FAILED;
-    case SESSION_NO:
-        complain(work, letter, (struct slice){ session->refusal.data, session->refusal.size });
-        return HAND_BACK;
-    case SESSION_FAILED:
-    default:
-        return FAILED;
-    }
+    return session_publish(&work->session, &published, attributes, letter->body, &work->error) ? KEEP
+                                                                                               : FAILED;
 }
 
 static enum fate drop(struct work *work, uint64_t tag)
@@ -196,32 +218,38 @@ static bool take_one(struct work *work, bool *ret_failed)
     if (answer != SESSION_YES)
         return false;
     work->looked++;
+    work->left = taken.left;
     dead_letter_read(&letter, taken.attributes, taken.body, taken.body_bytes);
     enum fate fate = is_chosen(work, &letter) ? act(work, &letter, taken.tag) : HAND_BACK;
     if (fate == HAND_BACK || fate == STOP_HERE)
-        work->untouched[work->untouched_count++] = taken.tag;
+        leave(work, taken.tag);
     *ret_failed = fate == FAILED;
     return fate == HAND_BACK || fate == KEEP;
 }
 
-/* Takes no more than there were at the beginning: what comes meanwhile is not looked at, nor what was sent
- * back into the same queue. */
 static bool go_through(struct work *work)
 {
-    uint32_t most = work->order->look < work->there ? work->order->look : work->there;
+    size_t most = work->order->look;
     bool failed = false;
-    work->kept = calloc((size_t)most + 1, sizeof *work->kept);
-    work->untouched = calloc((size_t)most + 1, sizeof *work->untouched);
+    work->kept = calloc(most, sizeof *work->kept);
+    work->untouched = calloc(most, sizeof *work->untouched);
     if (!work->kept || !work->untouched)
         return fail_memory(work) != FAILED;
     while (work->looked < most && take_one(work, &failed))
         continue;
-    return !failed;
+    return !failed && session_settle(&work->session, &work->error);
 }
 
-/* All that was taken and has no other fate, in the order in which it was. */
+static int compare_tags(const void *a, const void *b)
+{
+    uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+    return (one > other) - (one < other);
+}
+
+/* All that was taken and has no other fate, in the order in which it was taken: a quorum queue keeps that. */
 static bool hand_back(struct work *work)
 {
+    qsort(work->untouched, work->untouched_count, sizeof work->untouched[0], compare_tags);
     for (size_t i = 0; i < work->untouched_count; i++) {
         if (!session_hand_back(&work->session, work->untouched[i], &work->error))
             return false;
@@ -283,24 +311,23 @@ static void tell_looked(const struct work *work)
     const struct dead_order *order = work->order;
     if (order->action == DEAD_LIST && !order->json && work->chosen > 0)
         table_print(&work->table, terminal_width(), stdout);
-    if (work->there == 0)
+    if (work->looked == 0)
         (void)fprintf(stderr, "moonrabbit: %s is empty\n", order->queue);
     else if (work->chosen == 0)
         (void)fprintf(stderr, "moonrabbit: none of the %" PRIu32 " message%s looked at is meant\n",
                       work->looked, plural(work->looked));
-    if (work->looked == order->look && work->looked < work->there)
+    if (work->looked == order->look && work->left > 0)
         (void)fprintf(stderr,
-                      "moonrabbit: %s has %" PRIu32 " messages, of which the first %" PRIu32
-                      " were looked at: --max N looks at N\n",
-                      order->queue, work->there, work->looked);
+                      "moonrabbit: %s has %" PRIu32 " more messages than the %" PRIu32
+                      " that were looked at: --max N looks at N\n",
+                      order->queue, work->left, work->looked);
 }
 
 /* --- The whole --- */
 
 static bool work_through(struct work *work)
 {
-    return session_count(&work->session, work->order->queue, &work->there, &work->error) &&
-           go_through(work) && settle_kept(work) && hand_back(work);
+    return go_through(work) && settle_kept(work) && hand_back(work);
 }
 
 static int code_of(const struct work *work, bool done)
@@ -322,9 +349,10 @@ int dead_run(const struct broker_config *config, const struct dead_order *order)
     patient.heartbeat_seconds = 0;
     table_init(&work.table);
     buffer_init(&work.page, PAGE_BYTES_MAX);
-    bool done = session_open(&work.session, &patient, &work.error) && work_through(&work);
+    bool done = session_open(&work.session, &patient, on_settled, &work, &work.error) && work_through(&work);
     session_close(&work.session);
-    tell_done(&work);
+    if (done || work.done > 0)
+        tell_done(&work);
     if (done)
         tell_looked(&work);
     int code = code_of(&work, done);

@@ -3,7 +3,8 @@
  *
  * Messages are taken one after the other from the head of the queue, and those that are not acked go back to
  * where they were. One that is sent back is acked only after the broker has confirmed it in its old queue:
- * whatever ends the command half-way loses none, and doubles at most the one that it was at. */
+ * whatever ends the command half-way loses none, and doubles at most the SESSION_WINDOW that were under way.
+ */
 #ifndef HOST_DEAD_DEAD_H
 #define HOST_DEAD_DEAD_H
 

@@ -1,4 +1,4 @@
-/* Asking the broker and waiting for its answer; see session.h. */
+/* Asking the broker and waiting for its answers; see session.h. */
 #include "host/dead/session.h"
 
 #include "common/units.h"
@@ -6,13 +6,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
     CHANNEL = 1,
     ADDRESS_BYTES_MAX = 1024, /* exchange and routing key as attributes */
     BODY_BYTES_MAX = 1024 * 1024 * 1024,
-    REFUSAL_BYTES_MAX = 1024,
     NOT_FOUND = 404,
 };
 
@@ -25,13 +25,13 @@ static bool refuse(const struct session *session, const char *what, const struct
                      what, event->code, (int)event->text.size, event->text.data);
 }
 
-/* Until there is something to read. */
-static bool wait_readable(const struct session *session, int64_t deadline_ns, struct error *error)
+/* Until there is something to read, or with POLLOUT room to write. */
+static bool wait_ready(const struct session *session, short events, int64_t deadline_ns, struct error *error)
 {
     char text[UNITS_TEXT_MAX];
-    struct pollfd readable = { .fd = connection_fd(session->connection), .events = POLLIN };
+    struct pollfd ready = { .fd = connection_fd(session->connection), .events = (short)(events | POLLIN) };
     int64_t left_ns = deadline_ns - clock_now_ns();
-    int polled = left_ns > 0 ? poll(&readable, 1, (int)(left_ns / CLOCK_NS_PER_MS) + 1) : 0;
+    int polled = left_ns > 0 ? poll(&ready, 1, (int)(left_ns / CLOCK_NS_PER_MS) + 1) : 0;
     if (polled > 0 || (polled < 0 && errno == EINTR))
         return true;
     if (polled < 0)
@@ -42,36 +42,112 @@ static bool wait_readable(const struct session *session, int64_t deadline_ns, st
                                       : "");
 }
 
-/* The next event that is an answer; false where there will be none. */
-static bool read_answer(struct session *session, struct event *event, struct error *error)
+static struct published *published_at(struct session *session, uint64_t number)
+{
+    return &session->window[number % SESSION_WINDOW];
+}
+
+static bool settle_one(struct session *session, uint64_t number, const char *refusal, struct error *error)
+{
+    struct published *published = published_at(session, number);
+    if (number < session->first || number >= session->next || !published->open)
+        return true;
+    published->open = false;
+    if (published->returned)
+        refusal = "no queue takes it";
+    return session->settled(session->owner, published, refusal, error);
+}
+
+static bool take_confirm(struct session *session, const struct event *event, struct error *error)
+{
+    const char *refusal = event->kind == EVENT_REFUSE ? "the queue refuses it: it is full" : NULL;
+    uint64_t last = event->tag < session->next ? event->tag : session->next - 1;
+    for (uint64_t number = event->multiple ? session->first : event->tag; number <= last; number++) {
+        if (!settle_one(session, number, refusal, error))
+            return false;
+    }
+    while (session->first < session->next && !published_at(session, session->first)->open)
+        session->first++;
+    return true;
+}
+
+/* A return does not say which message it is of, but comes before the confirm of that. So all are refused that
+ * are under way to the same queue: one too many is there twice, and none is lost. */
+static void take_return(struct session *session, const struct event *event)
+{
+    for (uint64_t number = session->first; number < session->next; number++) {
+        struct published *published = published_at(session, number);
+        if (published->open && slice_equals(event->routing_key, published->queue))
+            published->returned = true;
+    }
+}
+
+/* What comes unasked. False where it is the end; *ret_taken where it was such an event. */
+static bool take_unasked(struct session *session, const struct event *event, bool *ret_taken,
+                         struct error *error)
+{
+    *ret_taken = true;
+    switch (event->kind) {
+    case EVENT_BLOCKED:
+    case EVENT_UNBLOCKED:
+        session->blocked = event->kind == EVENT_BLOCKED;
+        return true;
+    case EVENT_CONFIRM:
+    case EVENT_REFUSE:
+        return take_confirm(session, event, error);
+    case EVENT_RETURN:
+        take_return(session, event);
+        return true;
+    case EVENT_CLOSED:
+        return refuse(session, "the broker closed the connection", event, error);
+    default:
+        *ret_taken = false;
+        return true;
+    }
+}
+
+/* What is there to read; *ret_dry: nothing is. *ret_answer: the event is an answer. */
+static bool read_event(struct session *session, struct event *event, bool *ret_dry, bool *ret_answer,
+                       struct error *error)
+{
+    bool taken = true;
+    enum connection_next next = connection_read(session->connection, event, error);
+    *ret_dry = next == CONNECTION_DRY;
+    bool going_on =
+        next != CONNECTION_LOST && (next == CONNECTION_DRY || take_unasked(session, event, &taken, error));
+    *ret_answer = going_on && !taken;
+    session->lost = session->lost || !going_on;
+    return going_on;
+}
+
+/* Waits until `is_done` says so, or for an answer where it is NULL; what else comes meanwhile is taken. */
+static bool wait_until(struct session *session, bool (*is_done)(const struct session *session), short events,
+                       struct event *event, struct error *error)
 {
     int64_t deadline_ns = clock_now_ns() + SESSION_PATIENCE_NS;
     for (;;) {
-        enum connection_next next = connection_read(session->connection, event, error);
-        if (next == CONNECTION_LOST)
-            return false;
-        if (next == CONNECTION_DRY) {
-            if (!wait_readable(session, deadline_ns, error))
-                return false;
-            continue;
-        }
-        switch (event->kind) {
-        case EVENT_BLOCKED:
-        case EVENT_UNBLOCKED:
-            session->blocked = event->kind == EVENT_BLOCKED;
-            break;
-        case EVENT_CLOSED:
-            return refuse(session, "the broker closed the connection", event, error);
-        default:
+        bool dry, answer;
+        if (is_done && is_done(session))
             return true;
+        if (!read_event(session, event, &dry, &answer, error))
+            return false;
+        if (answer && !is_done)
+            return true;
+        if (answer && event->kind == EVENT_CHANNEL_CLOSED) {
+            session->lost = true;
+            return refuse(session, "the broker refuses", event, error);
+        }
+        if (dry && !wait_ready(session, events, deadline_ns, error)) {
+            session->lost = true;
+            return false;
         }
     }
 }
 
+/* The next event that is an answer; false where there will be none. */
 static bool next_event(struct session *session, struct event *event, struct error *error)
 {
-    session->lost = session->lost || !read_answer(session, event, error);
-    return !session->lost;
+    return wait_until(session, NULL, 0, event, error);
 }
 
 /* The next event must be of this kind; a channel that the broker closed instead is the end. */
@@ -96,13 +172,18 @@ static struct connection *dial(const struct broker_config *config, struct error 
     return connection;
 }
 
-bool session_open(struct session *session, const struct broker_config *config, struct error *error)
+bool session_open(struct session *session, const struct broker_config *config, session_settled *settled,
+                  void *owner, struct error *error)
 {
     struct event event;
-    *session = (struct session){ .connection = dial(config, error) };
+    *session = (struct session){
+        .connection = dial(config, error), .settled = settled, .owner = owner, .first = 1, .next = 1
+    };
     buffer_init(&session->attributes, WIRE_ATTRIBUTES_MAX + ADDRESS_BYTES_MAX);
     buffer_init(&session->body, BODY_BYTES_MAX);
-    buffer_init(&session->refusal, REFUSAL_BYTES_MAX);
+    session->window = calloc(SESSION_WINDOW, sizeof *session->window);
+    if (session->connection && !session->window)
+        return error_set(error, ERROR_FAILED, "no memory for a connection");
     return session->connection && connection_send_channel_open(session->connection, CHANNEL, error) &&
            await(session, EVENT_CHANNEL_OPENED, &event, error);
 }
@@ -116,32 +197,14 @@ void session_close(struct session *session)
             continue;
     }
     connection_free(session->connection);
+    free(session->window);
     session->connection = NULL;
+    session->window = NULL;
     buffer_clear(&session->attributes);
     buffer_clear(&session->body);
-    buffer_clear(&session->refusal);
 }
 
 /* --- Taking --- */
-
-bool session_count(struct session *session, const char *queue, uint32_t *ret_messages, struct error *error)
-{
-    const struct declare_config passively = { .enabled = false };
-    struct event event;
-    if (!connection_send_declare(session->connection, CHANNEL, queue, &passively, error))
-        return false;
-    do {
-        if (!next_event(session, &event, error))
-            return false;
-        if (event.kind == EVENT_CHANNEL_CLOSED && event.code == NOT_FOUND)
-            return error_set(error, ERROR_FAILED, "broker %s: there is no queue %s",
-                             connection_name(session->connection), queue);
-        if (event.kind == EVENT_CHANNEL_CLOSED)
-            return refuse(session, "the broker refuses", &event, error);
-    } while (event.kind != EVENT_DECLARED);
-    *ret_messages = event.messages;
-    return true;
-}
 
 static bool keep_attributes(struct session *session, struct slice more, struct error *error)
 {
@@ -173,6 +236,15 @@ static bool take_content(struct session *session, size_t body_max, struct taken 
     return take_body(session, taken->body_bytes, body_max, error);
 }
 
+static bool refuse_queue(const struct session *session, const char *queue, const struct event *event,
+                         struct error *error)
+{
+    if (event->code != NOT_FOUND)
+        return refuse(session, "the broker refuses", event, error);
+    return error_set(error, ERROR_FAILED, "broker %s: there is no queue %s",
+                     connection_name(session->connection), queue);
+}
+
 enum session_answer session_take(struct session *session, const char *queue, size_t body_max,
                                  struct taken *ret_taken, struct error *error)
 {
@@ -185,13 +257,13 @@ enum session_answer session_take(struct session *session, const char *queue, siz
         if (!next_event(session, &event, error))
             return SESSION_FAILED;
         if (event.kind == EVENT_CHANNEL_CLOSED) {
-            (void)refuse(session, "the broker refuses", &event, error);
+            (void)refuse_queue(session, queue, &event, error);
             return SESSION_FAILED;
         }
         if (event.kind == EVENT_EMPTY)
             return SESSION_NO;
     } while (event.kind != EVENT_GOT);
-    *ret_taken = (struct taken){ .tag = event.tag };
+    *ret_taken = (struct taken){ .tag = event.tag, .left = event.messages };
     wire_add(&session->attributes, WIRE_EXCHANGE, event.exchange);
     wire_add(&session->attributes, WIRE_ROUTING_KEY, event.routing_key);
     if (!take_content(session, body_max, ret_taken, error))
@@ -224,15 +296,34 @@ static bool begin_confirming(struct session *session, struct error *error)
     return session->confirming;
 }
 
+static bool has_room(const struct session *session)
+{
+    return session->next - session->first < SESSION_WINDOW;
+}
+
+static bool is_settled(const struct session *session)
+{
+    return session->next == session->first;
+}
+
+static bool can_send(const struct session *session)
+{
+    return connection_can_send(session->connection);
+}
+
+/* The socket is asked before each piece: a broker that reads nothing is given up after a while. */
 static bool send(struct session *session, struct slice attributes, struct slice body, struct error *error)
 {
-    if (!connection_send_publish(session->connection, CHANNEL, attributes, body.size, error))
+    struct event event;
+    if (!wait_until(session, can_send, POLLOUT, &event, error) ||
+        !connection_send_publish(session->connection, CHANNEL, attributes, body.size, error))
         return false;
     while (body.size > 0) {
         const struct slice piece = { .data = body.data,
                                      .size = body.size < CONNECTION_PIECE_MAX ? body.size
                                                                               : CONNECTION_PIECE_MAX };
-        if (!connection_send_piece(session->connection, CHANNEL, piece, error))
+        if (!wait_until(session, can_send, POLLOUT, &event, error) ||
+            !connection_send_piece(session->connection, CHANNEL, piece, error))
             return false;
         body.data += piece.size;
         body.size -= piece.size;
@@ -240,37 +331,21 @@ static bool send(struct session *session, struct slice attributes, struct slice 
     return true;
 }
 
-/* A returned message is confirmed, too, and its content comes first: only the confirm ends the waiting. */
-static enum session_answer await_confirm(struct session *session, struct error *error)
+bool session_publish(struct session *session, const struct published *published, struct slice attributes,
+                     struct slice body, struct error *error)
 {
     struct event event;
-    buffer_reset(&session->refusal);
-    for (;;) {
-        if (!next_event(session, &event, error))
-            return SESSION_FAILED;
-        switch (event.kind) {
-        case EVENT_RETURN:
-            (void)buffer_printf(&session->refusal, "no queue takes it: %u %.*s", event.code,
-                                (int)event.text.size, event.text.data);
-            break;
-        case EVENT_REFUSE:
-            (void)buffer_append_text(&session->refusal, "the queue refuses it: it is full");
-            return SESSION_NO;
-        case EVENT_CONFIRM:
-            return session->refusal.size > 0 ? SESSION_NO : SESSION_YES;
-        case EVENT_CHANNEL_CLOSED:
-            (void)refuse(session, "the broker refuses", &event, error);
-            return SESSION_FAILED;
-        default:
-            break;
-        }
-    }
+    if (!begin_confirming(session, error) || !wait_until(session, has_room, 0, &event, error))
+        return false;
+    struct published *place = published_at(session, session->next++);
+    *place = *published;
+    place->open = true;
+    place->returned = false;
+    return send(session, attributes, body, error);
 }
 
-enum session_answer session_publish(struct session *session, struct slice attributes, struct slice body,
-                                    struct error *error)
+bool session_settle(struct session *session, struct error *error)
 {
-    if (!begin_confirming(session, error) || !send(session, attributes, body, error))
-        return SESSION_FAILED;
-    return await_confirm(session, error);
+    struct event event;
+    return wait_until(session, is_settled, 0, &event, error);
 }

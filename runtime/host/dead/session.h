@@ -1,7 +1,8 @@
-/* A conversation with the broker, one question at a time: what a command needs that looks at a queue and
- * ends. (A consumer's connection lives on the loop: host/broker.h.)
+/* A conversation with the broker: what a command needs that goes through a queue and ends. Messages are taken
+ * one by one; those that are published are confirmed in the background, SESSION_WINDOW of them at a time. (A
+ * consumer's connection lives on the loop: host/broker.h.)
  *
- * Each call waits for its answer, for SESSION_PATIENCE_NS at the most. What was taken and neither acked nor
+ * A call waits for its answer, for SESSION_PATIENCE_NS at the most. What was taken and neither acked nor
  * handed back goes back to the queue with the connection, however that ends: nothing is lost by stopping
  * half-way. */
 #ifndef HOST_DEAD_SESSION_H
@@ -18,42 +19,68 @@
 
 #define SESSION_PATIENCE_NS (30 * CLOCK_NS_PER_SECOND)
 
+enum {
+    /* Published and not confirmed, at the most. RabbitMQ may take 200 ms to write and confirm a message. */
+    SESSION_WINDOW = 1024,
+    SESSION_NAME_BYTES = 256,
+};
+
+/* A message that was published, until the broker has answered for it. */
+struct published {
+    bool open;
+    uint64_t tag;                   /* of the message that it was made from */
+    char id[SESSION_NAME_BYTES];    /* what to call it */
+    char queue[SESSION_NAME_BYTES]; /* that it is to go to */
+    bool returned;                  /* there is no such queue */
+};
+
+/* `refusal`: NULL where the queue has it; else why not. Called within other calls of the session; may ack. */
+typedef bool session_settled(void *owner, const struct published *published, const char *refusal,
+                             struct error *error);
+
 struct session {
     struct connection *connection;
+    session_settled *settled;
+    void *owner;
     bool confirming;
     bool lost;                /* the broker does not answer any more */
-    bool blocked;             /* the broker takes no messages now */
+    bool blocked;             /* it takes no messages now */
     struct buffer attributes; /* of the message taken last */
     struct buffer body;
-    struct buffer refusal; /* why the message published last was refused */
+    struct published *window; /* number n is at n modulo SESSION_WINDOW */
+    uint64_t first;           /* the lowest number that may be open; numbers begin with 1 */
+    uint64_t next;            /* the number of the message that is published next */
 };
 
 /* A message that was taken: unacked, and valid until the next session_take. */
 struct taken {
     uint64_t tag;
     uint64_t body_bytes;
+    uint32_t left;           /* in the queue behind it */
     struct slice attributes; /* as in WIRE_DELIVER */
     struct slice body;       /* its first bytes, as many as were asked for */
 };
 
 /* Connects to the first URL that answers. */
-bool session_open(struct session *session, const struct broker_config *config, struct error *error);
+bool session_open(struct session *session, const struct broker_config *config, session_settled *settled,
+                  void *owner, struct error *error);
 void session_close(struct session *session);
-
-/* How many messages are ready in the queue, which must be there. */
-bool session_count(struct session *session, const char *queue, uint32_t *ret_messages, struct error *error);
 
 enum session_answer { SESSION_YES, SESSION_NO, SESSION_FAILED };
 
-/* Takes the next message, and keeps at most so much of its body; SESSION_NO: there is none. */
+/* Takes the next message of the queue, which must be there, and keeps at most so much of its body;
+ * SESSION_NO: there is none. */
 enum session_answer session_take(struct session *session, const char *queue, size_t body_max,
                                  struct taken *ret_taken, struct error *error);
 bool session_ack(struct session *session, uint64_t tag, struct error *error);
 bool session_hand_back(struct session *session, uint64_t tag, struct error *error);
 
-/* Publishes (persistently or not, as the attributes say), and waits until the broker has confirmed;
- * SESSION_NO: it has refused or found no queue for it, see `refusal`. */
-enum session_answer session_publish(struct session *session, struct slice attributes, struct slice body,
-                                    struct error *error);
+/* Publishes by the default exchange; `published` says for whom, and what comes of it is told by `settled`.
+ * Waits where the window is full. */
+bool session_publish(struct session *session, const struct published *published, struct slice attributes,
+                     struct slice body, struct error *error);
+
+/* Waits until all that was published is settled. */
+bool session_settle(struct session *session, struct error *error);
 
 #endif

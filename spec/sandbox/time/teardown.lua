@@ -1,4 +1,4 @@
--- Tries: to spin in teardown when its state is exchanged.
+-- Tries: to spin in teardown when its message was ended, and when the program ends.
 -- Expect: out of memory
 -- Limits: memory=4MiB deadline=1s
 local attack = require "attack"

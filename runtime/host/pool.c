@@ -10,7 +10,8 @@
 static const struct backoff restart_backoff = { .least_ns = CLOCK_NS_PER_SECOND / 10,
                                                 .most_ns = 10 * CLOCK_NS_PER_SECOND };
 
-/* A worker that ran this long, or has answered a message, is not dying in a loop: its successor starts at once. */
+/* A worker that ran this long, or has answered a message, is not dying in a loop: its successor starts at
+ * once. */
 static const int64_t settled_life_ns = CLOCK_NS_PER_SECOND;
 
 static const struct worker_events worker_events;

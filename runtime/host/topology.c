@@ -19,8 +19,8 @@ enum { REPLY_PRECONDITION_FAILED = 406 };
 
 struct declare_config topology_delay_queue(const struct consumer_config *config, int64_t step_ms)
 {
-    bool quorum = config->declare.enabled && config->declare.has_type &&
-                  config->declare.type == CONFIG_QUEUE_QUORUM;
+    bool quorum =
+        config->declare.enabled && config->declare.has_type && config->declare.type == CONFIG_QUEUE_QUORUM;
     static char default_exchange[] = "";
     static char refuse[] = "reject-publish";
     int64_t step_ns = step_ms * CLOCK_NS_PER_MS;

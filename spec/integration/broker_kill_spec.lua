@@ -1,6 +1,6 @@
--- The broker is killed, as by a power cut, at random instants in a run of failures, retries and dead letters: nothing
--- is lost. What is handled or buried twice had been under way, and there is a bound to that. MR_BROKER_KILLS says how
--- often (3 where it does not).
+-- The broker is killed, as by a power cut, at random instants in a run of failures, retries and dead letters:
+-- nothing is lost. What is handled or buried twice had been under way, or was not written down by the broker.
+-- MR_BROKER_KILLS says how often (3 where it does not).
 local consumer = require "support.consumer"
 local mix = require "support.mix"
 local rabbit = require "support.rabbit"
@@ -30,9 +30,9 @@ describe("a broker that is killed in the middle of a mixed load", function()
     consumer.finish(program)
     consumer.assert_left(queue, 0)
     local duplicates = mix.assert_outcome(program, queue, dead, COUNT, false)
-    -- Of each kill: what was unsettled at the program, as deliveries and as retries or letters that were published
-    -- and not confirmed, and what the broker itself had not written down (acks of a classic queue, moves out of a
-    -- delay queue).
+    -- Of each kill: what was unsettled at the program, as deliveries and as retries or letters that were
+    -- published and not confirmed; and what the broker itself had not written down, which are acks of a classic
+    -- queue and moves out of a delay queue.
     print(("# %d kills, %d handled or buried again"):format(KILLS, duplicates))
   end
 

@@ -79,7 +79,7 @@ describe("three consumers in one program", function()
 
   after_each(cleanup)
 
-  it("each have a channel of one connection, a tag, a prefetch and workers", function()
+  it("each have a channel of the consuming connection, a tag, a prefetch and workers", function()
     local program = start(space)
     for _, queue in ipairs { a, b, c } do
       wait_log(program, { msg = "consuming", queue = queue, consumer_tag = function() return true end })
@@ -102,16 +102,19 @@ describe("three consumers in one program", function()
         connections[#connections + 1] = row
       end
     end
-    assert.equal(1, #connections)
-    assert.equal("3", connections[1][2])
+    -- The other one publishes: two channels in confirm mode, and one to declare.
+    assert.equal(2, #connections)
+    assert.same({ "3", "3" }, { connections[1][2], connections[2][2] })
 
-    local channels = {}
-    for _, row in ipairs(rows_of("list_channels", "connection", "number", "consumer_count")) do
-      if row[1] == connections[1][1] then
-        channels[tonumber(row[2])] = row[3]
+    local consuming, publishing = {}, {}
+    for _, row in ipairs(rows_of("list_channels", "connection", "number", "consumer_count", "confirm")) do
+      if row[1] == connections[1][1] or row[1] == connections[2][1] then
+        local kind = row[3] == "1" and consuming or publishing
+        kind[tonumber(row[2])] = row[4]
       end
     end
-    assert.same({ "1", "1", "1" }, channels)
+    assert.same({ "false", "false", "false" }, consuming)
+    assert.same({ "true", "true", "false" }, publishing)
     stop(program)
   end)
 

@@ -1,5 +1,5 @@
--- What a handler publishes is confirmed before its message is acked, or the message is tried again; a broker that
--- takes nothing stops the hand-out and grows nothing.
+-- What a handler publishes is confirmed before its message is acked, or the message is tried again; a broker
+-- that takes nothing stops the hand-out and grows nothing.
 local consumer = require "support.consumer"
 local linux = require "support.linux"
 local process = require "support.process"
@@ -83,7 +83,8 @@ describe("a message whose handler publishes", function()
       return #letters > 0
     end))
     local headers = letters[1].properties.headers
-    assert.same({ 1, "unpublished", 3 }, { #letters, headers["moonrabbit-reason"], headers["moonrabbit-attempt"] })
+    assert.same({ 1, "unpublished", 3 },
+      { #letters, headers["moonrabbit-reason"], headers["moonrabbit-attempt"] })
     assert.matches(words, headers["moonrabbit-error"], 1, true)
     assert.equal(0, s:waiting())
   end
@@ -100,7 +101,8 @@ describe("a message whose handler publishes", function()
   end)
 
   it("to a queue that is full is tried again, then a dead letter that says so", function()
-    local full = rabbit.queue("full", { arguments = { ["x-max-length"] = 1, ["x-overflow"] = "reject-publish" } })
+    local arguments = { ["x-max-length"] = 1, ["x-overflow"] = "reject-publish" }
+    local full = rabbit.queue("full", { arguments = arguments })
     consumer.fill(full, 1)
     assert_given_up(([[message:publish("", %q, "x")]]):format(full), "basic.nack")
   end)
@@ -110,10 +112,11 @@ describe("a message whose handler publishes", function()
     consumer.fill(queue, 1000)
     local program = consumer.start(queue, ([[
       return function(order, message)
-        message:publish(order.id %% 100 == 50 and "nowhere" or "", %q, order, { message_id = tostring(order.id) })
+        local exchange = order.id %% 100 == 50 and "nowhere" or ""
+        message:publish(exchange, %q, order, { message_id = tostring(order.id) })
       end
-    ]]):format(target), { prefetch = 100, ["retry-attempts"] = 2, ["retry-delay"] = "10ms", ["dead-letter"] = dead,
-      ["exit-when-idle"] = consumer.IDLE })
+    ]]):format(target), { prefetch = 100, ["retry-attempts"] = 2, ["retry-delay"] = "10ms",
+      ["dead-letter"] = dead, ["exit-when-idle"] = consumer.IDLE })
     local counts = consumer.finish(program)
     assert.same({ 990, 10, 10 }, { counts.acked, counts.retried, counts.dead_letters })
     local times = ids_in(target)

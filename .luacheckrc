@@ -3,6 +3,7 @@ max_line_length = 110
 cache = false
 
 files["spec"] = { std = "luajit+busted" }
+files["examples/**/*_spec.lua"] = { std = "luajit+busted" }
 
 -- What a configuration file sees, and nothing else.
 files["examples/**/moonrabbit.lua"] = { read_globals = { "env" } }

@@ -12,6 +12,9 @@
  * take the next word. */
 static const char *const switches[] = { "broker-tls-verify", "declare-durable" };
 
+/* Options of `replay` that are no keys; the last takes a value. */
+static const char *const replay_options[] = { "bare", "json", "fail-on" };
+
 /* The words as they are taken one by one. */
 struct parse {
     struct cli *cli;
@@ -30,11 +33,22 @@ static bool complain(struct buffer *problems, const char *before, const char *wo
     return false;
 }
 
+static bool is_of_replay(const struct parse *parse, const char *name)
+{
+    for (size_t i = 0; i < sizeof replay_options / sizeof replay_options[0]; i++) {
+        if (strcmp(name, replay_options[i]) == 0)
+            return parse->cli->command == CLI_REPLAY;
+    }
+    return false;
+}
+
 static bool is_switch(const struct parse *parse, const char *name)
 {
     bool takes_value;
     if (parse->cli->command == CLI_DEAD && cli_dead_knows(name, &takes_value))
         return !takes_value;
+    if (is_of_replay(parse, name))
+        return strcmp(name, "fail-on") != 0;
     for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
         if (strcmp(name, switches[i]) == 0)
             return true;
@@ -52,6 +66,22 @@ static const char *take_value(struct parse *parse)
         return NULL;
     parse->next++;
     return word;
+}
+
+static void take_replay_option(struct parse *parse, const char *name, const char *value)
+{
+    struct replay_options *replay = &parse->cli->replay;
+    bool on = strcmp(name, "fail-on") != 0;
+    if (on && value)
+        (void)complain(parse->problems, "--", name, " takes no value");
+    else if (!on && !value)
+        (void)complain(parse->problems, "--fail-on has no value: write --fail-on error, for one", "", "");
+    else if (!on)
+        replay->fail_on = value;
+    else if (strcmp(name, "bare") == 0)
+        replay->bare = true;
+    else
+        replay->json = true;
 }
 
 static void take_file(struct parse *parse, const char *name)
@@ -73,6 +103,8 @@ static void take_option(struct parse *parse, const char *name, const char *value
         parse->wants_help = true;
     else if (strcmp(name, "config") == 0)
         take_file(parse, value);
+    else if (is_of_replay(parse, name))
+        take_replay_option(parse, name, value);
     else if (cli->command == CLI_DEAD && cli_dead_knows(name, &takes_value))
         cli_dead_take_option(&cli->dead, name, value, parse->problems);
     else
@@ -105,7 +137,11 @@ static void take_short_option(struct parse *parse, const char *word)
 
 static void take_handler(struct parse *parse, const char *word)
 {
-    if (parse->cli->source.handler)
+    if (parse->cli->source.handler && parse->cli->command == CLI_REPLAY && !parse->cli->replay.input)
+        parse->cli->replay.input = word;
+    else if (parse->cli->source.handler && parse->cli->command == CLI_REPLAY)
+        (void)complain(parse->problems, "one handler and one file are enough, and ", word, " is a third");
+    else if (parse->cli->source.handler)
         (void)complain(parse->problems, "one handler is enough on the command line, and ", word,
                        " is a second: write further ones into the configuration file");
     else
@@ -128,7 +164,7 @@ static void take_word(struct parse *parse)
         take_short_option(parse, word);
 }
 
-/* The words behind `run`, `check` and `dead`. */
+/* The words behind `run`, `replay`, `check` and `dead`. */
 static bool parse_options(struct cli *cli, const char *command, struct buffer *problems)
 {
     struct parse parse = { .cli = cli, .problems = problems, .next = 2 };
@@ -144,7 +180,17 @@ static bool parse_options(struct cli *cli, const char *command, struct buffer *p
         cli_dead_check(&cli->dead, problems);
     cli->source.flags = cli->flags;
     cli->source.broker_only = cli->command == CLI_DEAD;
+    if (cli->command == CLI_REPLAY && problems->size == 0 && !cli->replay.input)
+        return complain(problems, "replay takes a handler and a file of messages: moonrabbit replay ",
+                        cli->source.handler ? cli->source.handler : "handler.lua", " messages.ndjson");
     return problems->size == 0;
+}
+
+/* All that follows is busted's. */
+static bool parse_test(struct cli *cli)
+{
+    cli->command = CLI_TEST;
+    return true;
 }
 
 static bool parse_help(struct cli *cli, struct buffer *problems)
@@ -208,8 +254,10 @@ bool cli_parse(struct cli *cli, int argc, char **argv, struct buffer *problems)
     if (!copy_words(cli, argc, argv))
         return complain(problems, "no memory is left", "", "");
     const char *command = cli->word_count > 1 && cli->words[1] ? cli->words[1] : "";
-    if (strcmp(command, "run") == 0 || strcmp(command, "check") == 0) {
-        cli->command = strcmp(command, "run") == 0 ? CLI_RUN : CLI_CHECK;
+    if (strcmp(command, "run") == 0 || strcmp(command, "check") == 0 || strcmp(command, "replay") == 0) {
+        cli->command = strcmp(command, "run") == 0     ? CLI_RUN
+                       : strcmp(command, "check") == 0 ? CLI_CHECK
+                                                       : CLI_REPLAY;
         return parse_options(cli, command, problems);
     }
     if (strcmp(command, "dead") == 0) {
@@ -217,6 +265,8 @@ bool cli_parse(struct cli *cli, int argc, char **argv, struct buffer *problems)
         return cli_dead_init(&cli->dead, cli->word_count) ? parse_options(cli, command, problems)
                                                           : complain(problems, "no memory is left", "", "");
     }
+    if (strcmp(command, "test") == 0)
+        return parse_test(cli);
     if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
         return parse_help(cli, problems);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0 || strcmp(command, "-V") == 0)

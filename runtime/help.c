@@ -12,6 +12,8 @@ static const char program_text[] =
     "  moonrabbit check [-c FILE] [HANDLER.lua] [OPTIONS]  see whether run would work\n"
     "  moonrabbit dead ACTION QUEUE [ID...] [OPTIONS]      look at dead letters, send\n"
     "                                                      them back, or drop them\n"
+    "  moonrabbit replay [OPTIONS] HANDLER.lua FILE        try a file of messages\n"
+    "  moonrabbit test [BUSTED ARGUMENTS]                  run specs of handlers\n"
     "  moonrabbit version                                  what this is built from\n"
     "  moonrabbit help [COMMAND]                           this, or more of a command\n"
     "\n"
@@ -111,6 +113,53 @@ static const char names_text[] =
     "such as 64MiB, times such as 30s. A password on the command line is hidden from\n"
     "ps, but the shell may remember it: MOONRABBIT_BROKER is the better place.\n";
 
+static const char replay_text[] =
+    "moonrabbit replay [-c FILE] [OPTIONS] HANDLER.lua MESSAGES\n"
+    "\n"
+    "Gives each message of a file to the handler, in the sandbox and under the limits\n"
+    "of run but without a broker, and says what came of them: verdicts, time, memory\n"
+    "and what it grew by, errors by their text. MESSAGES has one JSON object a line;\n"
+    "- is standard input. Lines that are no message are named, skipped and counted.\n"
+    "\n"
+    "  moonrabbit replay handler.lua messages.ndjson\n"
+    "  moonrabbit replay -c production.lua handlers/orders.lua messages.ndjson\n"
+    "  zcat bodies.gz | moonrabbit replay --bare --fail-on error handler.lua -\n"
+    "\n"
+    "A message: {\"body\": {\"id\": 1}, \"routing_key\": \"new\", \"headers\": {\"try\": 2}}.\n"
+    "Its fields are those that a handler sees. A body that is no string is sent as\n"
+    "JSON; body_base64 is for bodies that are no text.\n"
+    "\n"
+    "  -c, --config FILE        a configuration file, in which a consumer runs the\n"
+    "                           handler; without -c none is read\n"
+    "  --bare                   each line is a body, of content type application/json\n"
+    "  --json                   the report as one JSON object\n"
+    "  --fail-on WORDS          exit code 1 where a message came to error, reject or\n"
+    "                           retry, or leak: memory grew (with commas between)\n"
+    "  --max-messages N         stop after N messages\n"
+    "  --limits-memory SIZE     memory of the Lua state (64MiB)\n"
+    "  --limits-deadline TIME   how long one message may take (30s)\n"
+    "  --log-level LEVEL        debug, info, warning or error (info)\n"
+    "  --log-format FORMAT      logfmt, json, or auto: logfmt on a terminal\n";
+
+static const char test_text[] =
+    "moonrabbit test [BUSTED ARGUMENTS]\n"
+    "\n"
+    "Runs specs by busted (https://lunarmodules.github.io/busted/), with the module\n"
+    "moonrabbit.test in reach: handlers on trial in the sandbox and under the limits\n"
+    "of run, without a broker. Arguments, .busted files and the exit code are\n"
+    "busted's; moonrabbit test --help lists the arguments.\n"
+    "\n"
+    "  moonrabbit test\n"
+    "  moonrabbit test --tags=quick spec/orders_spec.lua\n"
+    "\n"
+    "A spec:\n"
+    "\n"
+    "  local mr = require \"moonrabbit.test\"\n"
+    "  it(\"rejects an order without a total\", function()\n"
+    "    local worker = mr.worker(\"orders.lua\", { limits = { memory = \"8MiB\" } })\n"
+    "    assert.equal(\"reject\", worker:deliver({ body = { id = 1 } }).verdict)\n"
+    "  end)\n";
+
 static const char version_text[] =
     "moonrabbit version\n"
     "\n"
@@ -118,10 +167,11 @@ static const char version_text[] =
     "a handler in a compiled loop can be ended without killing its worker, and\n"
     "whether the kernel filters the system calls of workers.\n";
 
-static const char help_help_text[] = "moonrabbit help [COMMAND]\n"
-                                     "\n"
-                                     "Explains a command: run, check, dead or version. So does\n"
-                                     "moonrabbit COMMAND --help.\n";
+static const char help_help_text[] =
+    "moonrabbit help [COMMAND]\n"
+    "\n"
+    "Explains a command: run, check, dead, replay, test or version. So does\n"
+    "moonrabbit COMMAND --help, but for test: there it is busted that answers.\n";
 
 static const char codes_text[] =
     "\n"
@@ -140,6 +190,8 @@ static const struct page pages[] = {
     { "run", { run_text, options_text, run_options_text, names_text, codes_text } },
     { "check", { check_text, options_text, names_text, codes_text } },
     { "dead", { dead_text, codes_text } },
+    { "replay", { replay_text, names_text, codes_text } },
+    { "test", { test_text } },
     { "version", { version_text } },
     { "help", { help_help_text } },
 };

@@ -14,6 +14,7 @@
 #include "host/dead/dead.h"
 #include "host/host.h"
 #include "host/seccomp.h"
+#include "test/console.h"
 #include "worker/preempt.h"
 #include "worker/worker.h"
 
@@ -172,6 +173,10 @@ static int dispatch(const struct cli *cli, struct buffer *problems)
     case CLI_CHECK:
     case CLI_DEAD:
         return run_configured(cli, problems);
+    case CLI_REPLAY:
+        return console_replay(&cli->replay, &cli->source);
+    case CLI_TEST:
+        return console_test(cli->words + 2, cli->word_count - 2);
     case CLI_VERSION:
         return print_version();
     case CLI_HELP:

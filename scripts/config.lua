@@ -145,6 +145,7 @@ end
 
 -- The table that the file returns: empty where there is no file; nil after a complaint.
 local function read_file()
+  if source.only_named and not source.file then return {} end
   local name = source.file or DEFAULT_FILE
   local content, reason, missing = host.read(name)
   if not content and missing and not source.file then return {} end

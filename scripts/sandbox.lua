@@ -235,15 +235,14 @@ end
 -- All that a reader function of `load` gives: called from in here, since `load` would catch what ends a
 -- message and leave its hook off.
 local function read_all(reader)
-  local pieces, count = {}, 0
-  for piece in reader do
+  local pieces = {}
+  local piece = reader()
+  while piece ~= nil and piece ~= "" do
     if type(piece) ~= "string" then
       error("reader function must return a string", 0)
-    elseif piece == "" then
-      break
     end
-    count = count + 1
-    pieces[count] = piece
+    pieces[#pieces + 1] = piece
+    piece = reader()
   end
   return concat(pieces)
 end

@@ -119,9 +119,12 @@ enum cache_result cache_get(struct cache *cache, struct slice key, struct buffer
     struct operation operation = aim(cache, key, space_limit(cache));
     switch (shard_peek(operation.shard, &operation.item, &found, value)) {
     case SHARD_FOUND:
+        /* Counting waits for what was stored before; the use may come from another processor's memory, and
+         * does not have to be waited for. */
+        count_hit(cache, true);
         shard_use(operation.shard, found.number, operation.item.use_ns);
-        result = CACHE_OK;
-        break;
+        *ret_type = (enum cache_type)about_type(found.about);
+        return CACHE_OK;
     case SHARD_ABSENT:
         break;
     case SHARD_NO_MEMORY:

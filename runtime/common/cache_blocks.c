@@ -1,8 +1,6 @@
 /* Units and the bytes in them; see cache_blocks.h. */
 #include "common/cache_blocks.h"
 
-#include "common/cache_shard.h"
-
 #include <string.h>
 
 static size_t words_for(size_t bytes)
@@ -18,30 +16,30 @@ uint32_t units_for(size_t key_bytes, size_t value_bytes)
     return 1 + (uint32_t)((words - CACHE_ENTRY_WORDS + CACHE_BLOCK_WORDS - 1) / CACHE_BLOCK_WORDS);
 }
 
-/* Chains. How many units an entry has follows from its sizes: the last one's `next` means nothing. */
+/* Chains. How many units an entry has follows from its sizes, and how many are free from the head's counts:
+ * the last one's `next` means nothing. So the last of the freed can be linked to one that was never used
+ * before anything is taken. */
 
-/* The freed ones come first, then those that were never used. The freed are linked already, and to link the
- * others hurts nobody; only the link between the two is part of the list of the freed. */
 struct cache_chain chain_pick(struct shard *shard, uint32_t count)
 {
     const struct shard_head *head = shard->head;
     struct cache_chain chain = { .count = count,
                                  .free_after = cell_get(&head->free_first),
                                  .fresh_after = cell_get(&head->fresh) };
-    uint32_t last = CACHE_NONE;
+    uint32_t freed = chain.fresh_after - cell_get(&head->units);
+    cell *link = NULL;
     for (uint32_t i = 0; i < count && shard_goes_on(shard); i++) {
-        bool freed = chain.free_after != CACHE_NONE;
-        uint32_t number = freed ? chain.free_after : ++chain.fresh_after;
+        uint32_t number = freed > 0 ? chain.free_after : ++chain.fresh_after;
         struct cache_block *block = unit_block(shard, number);
-        if (freed)
+        if (freed > 0) {
             chain.free_after = cell_get(&block->next);
-        if (i == 0)
-            chain.first = number;
-        else if (cell_get(&unit_block(shard, last)->next) != number) {
-            shard_begin_change(shard);
-            cell_set(&unit_block(shard, last)->next, number);
+            freed--;
         }
-        last = number;
+        if (link)
+            cell_set(link, number);
+        else
+            chain.first = number;
+        link = &block->next;
     }
     return chain;
 }

@@ -18,7 +18,7 @@
 enum {
     CACHE_UNIT_BYTES = 128,
     CACHE_NONE = 0, /* units are numbered from 1 */
-    CACHE_SHARDS_MAX = 16,
+    CACHE_SHARDS_MAX = 64,
     CACHE_STRIPES = 16,
     CACHE_SLOTS = CACHE_SPACES_MAX + 1, /* slot 0 is what is in no named space */
     CACHE_ENTRY_WORDS = 9,
@@ -88,9 +88,9 @@ struct shard_head {
     struct cache_lock lock;
     cell sequence; /* odd while something is being changed; found odd under the lock: its owner died then */
     cell entries;
-    cell units; /* in use */
-    cell fresh; /* units with a number above it were never used */
-    cell free_first;
+    cell units;      /* in use */
+    cell fresh;      /* units with a number above it were never used */
+    cell free_first; /* of those that were given back: `fresh` less `units` */
     wide evictions;
     wide expired;
     wide resets;

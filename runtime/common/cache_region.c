@@ -14,7 +14,10 @@
 enum {
     /* Fewer entries than this in a shard, and an uneven spread of keys would show as early evictions. */
     SHARD_ENTRIES_MIN = 512,
+    /* And the largest value would be small; where there is memory for more than a few shards, less so. */
     SHARD_MEMORY_MIN = 256 * 1024,
+    SHARDS_USUAL = 16,
+    FURTHER_SHARD_MEMORY_MIN = 2 * 1024 * 1024,
     UNITS_MIN = 8,
 };
 
@@ -56,13 +59,22 @@ static void divide(const struct cache_config *config, uint32_t shards, size_t me
     };
 }
 
+static uint32_t choose_shards(const struct cache_config *config)
+{
+    uint32_t shards = CACHE_SHARDS_MAX;
+    while (shards > 1) {
+        size_t memory_min = shards > SHARDS_USUAL ? FURTHER_SHARD_MEMORY_MIN : SHARD_MEMORY_MIN;
+        if (config->entries / shards >= SHARD_ENTRIES_MIN && config->memory_bytes / shards >= memory_min)
+            break;
+        shards /= 2;
+    }
+    return shards;
+}
+
 static bool choose_geometry(const struct cache_config *config, struct cache_geometry *geometry,
                             struct error *error)
 {
-    uint32_t shards = CACHE_SHARDS_MAX;
-    while (shards > 1 &&
-           (config->entries / shards < SHARD_ENTRIES_MIN || config->memory_bytes / shards < SHARD_MEMORY_MIN))
-        shards /= 2;
+    uint32_t shards = choose_shards(config);
     if (config->entries == 0 || config->entries > UINT32_MAX / 2)
         return error_set(error, ERROR_USAGE, "cache.entries is %zu: 1 to %u are possible", config->entries,
                          UINT32_MAX / 2);

@@ -325,22 +325,30 @@ static void change_count(cell *counter, uint32_t more, uint32_t less)
     cell_set(counter, cell_get(counter) + more - less);
 }
 
-void shard_remove(struct shard *shard, uint32_t number)
+/* Takes the entry out of everything that leads to it; its units are not free yet. */
+static void unlink_entry(struct shard *shard, uint32_t number, uint32_t units)
 {
-    uint32_t units = units_of(shard, number);
     uint32_t entries = shard_entries(shard);
     struct shard_slot *slot = slot_at(shard, about_slot(cell_get(&unit_entry(shard, number)->about)));
-    if (units == 0 || entries == 0)
+    if (entries == 0 || shard->broken) {
         shard->broken = true;
-    if (shard->broken)
         return;
-    shard_begin_change(shard);
+    }
     unlink_bucket(shard, number);
     recency_remove(shard, slot, number);
     expiry_remove(shard, number, entries - 1);
     cell_set(&shard->head->entries, entries - 1);
     change_count(&slot->entries, 0, 1);
     change_count(&slot->units, 0, units);
+}
+
+void shard_remove(struct shard *shard, uint32_t number)
+{
+    uint32_t units = units_of(shard, number);
+    if (shard->broken)
+        return;
+    shard_begin_change(shard);
+    unlink_entry(shard, number, units);
     chain_release(shard, number, units);
     shard_end_change(shard);
 }
@@ -442,31 +450,44 @@ static void describe_item(struct cache_entry *entry, const struct shard_item *it
     wide_set(&entry->expires_ns, (uint64_t)item->expires_ns);
 }
 
-/* All but the links is written while the units are still free: who dies there has changed nothing. */
-static void add(struct shard *shard, const struct shard_item *item, uint32_t units)
+static void link_entry(struct shard *shard, const struct shard_item *item, uint32_t number, uint32_t units)
 {
     struct shard_slot *slot = slot_at(shard, item->slot);
-    struct cache_chain chain = chain_pick(shard, units);
-    struct cache_entry *entry = unit_entry(shard, chain.first);
     cell *bucket = bucket_of(shard, item->hash);
     uint32_t entries = shard_entries(shard) + 1;
     if (shard->broken || entries > shard->entries_max) {
         shard->broken = true;
         return;
     }
+    cell_set(&unit_entry(shard, number)->bucket_next, cell_get(bucket));
+    cell_set(bucket, number);
+    cell_set(&shard->head->entries, entries);
+    change_count(&slot->entries, 1, 0);
+    change_count(&slot->units, units, 0);
+    expiry_add(shard, number, entries);
+    recency_add(shard, slot, number);
+}
+
+/* All but the links is written while the units are still free: who dies there has changed nothing, and who
+ * reads meanwhile is not held up. `old` (of `had` units, or CACHE_NONE) goes for it. */
+static void add(struct shard *shard, const struct shard_item *item, uint32_t units, uint32_t old,
+                uint32_t had)
+{
+    struct cache_chain chain = chain_pick(shard, units);
+    struct cache_entry *entry = unit_entry(shard, chain.first);
+    if (shard->broken)
+        return;
     write_item(shard, entry, item);
     describe_item(entry, item);
     cell_set(&entry->hash, item->hash);
     shard_use(shard, chain.first, item->use_ns);
     shard_begin_change(shard);
+    if (old != CACHE_NONE)
+        unlink_entry(shard, old, had);
     chain_take(shard, &chain);
-    cell_set(&entry->bucket_next, cell_get(bucket));
-    cell_set(bucket, chain.first);
-    cell_set(&shard->head->entries, entries);
-    change_count(&slot->entries, 1, 0);
-    change_count(&slot->units, units, 0);
-    expiry_add(shard, chain.first, entries);
-    recency_add(shard, slot, chain.first);
+    link_entry(shard, item, chain.first, units);
+    if (old != CACHE_NONE)
+        chain_release(shard, old, had);
     shard_end_change(shard);
 }
 
@@ -498,13 +519,17 @@ void shard_put(struct shard *shard, const struct shard_item *item, uint32_t numb
     if (number == CACHE_NONE) {
         make_room(shard, item, 1, needs);
         if (!shard->broken)
-            add(shard, item, needs);
+            add(shard, item, needs, CACHE_NONE, 0);
         return;
     }
     shard_use(shard, number, item->use_ns); /* before room is made: it is not to go itself */
     if (needs > had)
         make_room(shard, item, 0, needs - had);
-    if (!shard->broken)
+    if (shard->broken)
+        return;
+    if (needs > 1 && has_units(shard, needs))
+        add(shard, item, needs, number, had);
+    else
         overwrite(shard, item, number, had, needs);
 }
 

@@ -22,4 +22,17 @@ extern const size_t script_config_checks_size;
 extern const char script_sandbox[];
 extern const size_t script_sandbox_size;
 
+/* The module moonrabbit.test, what it and `replay` take for a message, and how busted is run; `replay` itself
+ * and its report (all run by test/console.c). */
+extern const char script_test[];
+extern const size_t script_test_size;
+extern const char script_test_message[];
+extern const size_t script_test_message_size;
+extern const char script_test_busted[];
+extern const size_t script_test_busted_size;
+extern const char script_replay[];
+extern const size_t script_replay_size;
+extern const char script_replay_report[];
+extern const size_t script_replay_report_size;
+
 #endif

@@ -429,6 +429,8 @@ static void push_source(lua_State *L, const struct config_source *source)
     lua_newtable(L);
     lua_pushstring(L, source->file);
     lua_setfield(L, -2, "file");
+    lua_pushboolean(L, source->only_named);
+    lua_setfield(L, -2, "only_named");
     lua_pushstring(L, source->handler);
     lua_setfield(L, -2, "handler");
     lua_pushboolean(L, source->broker_only);

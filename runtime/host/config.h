@@ -128,6 +128,7 @@ struct config_flag {
 /* What the configuration is made from. All borrowed. */
 struct config_source {
     const char *file; /* -c FILE; NULL: moonrabbit.lua in the working directory where it exists, else none */
+    bool only_named;  /* where no file is named, none is read */
     const char *handler; /* HANDLER.lua on the command line; NULL: none */
     const struct config_flag *flags;
     size_t flag_count;

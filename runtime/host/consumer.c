@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/fields.h"
 #include "common/log.h"
+#include "host/handler_log.h"
 #include "host/ruling.h"
 
 #include <inttypes.h>
@@ -462,31 +463,10 @@ static const struct subscription_events subscription_events = {
 
 /* The pool */
 
-/* A handler's own line: its fields are its own, the consumer's name is ours. */
 static void on_log(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes)
 {
     const struct consumer *consumer = owner;
-    struct log_field fields[LOG_FIELDS_MAX];
-    struct wire_attribute attribute, value;
-    struct slice text = { .data = "", .size = 0 };
-    size_t count = 3;
-    (void)wire_find(attributes, WIRE_TEXT, &text);
-    fields[0] = log_bytes("msg", text.data, text.size);
-    fields[1] = log_text("consumer", consumer->config->name);
-    fields[2] = log_unsigned("worker", worker->lane + 1);
-    while (count + 1 < LOG_FIELDS_MAX && wire_take_attribute(&attributes, &attribute) == WIRE_FRAME) {
-        if (attribute.id != WIRE_KEY || wire_take_attribute(&attributes, &value) != WIRE_FRAME)
-            continue;
-        fields[count++] = (struct log_field){
-            .key = attribute.value.data,
-            .key_bytes = attribute.value.size,
-            .kind = value.id == WIRE_LITERAL ? LOG_KIND_LITERAL : LOG_KIND_STRING,
-            .text = value.value.data,
-            .text_bytes = value.value.size,
-        };
-    }
-    fields[count] = (struct log_field){ 0 };
-    log_write(level, fields);
+    handler_log_write(consumer->config->name, worker->lane, level, attributes);
 }
 
 static void on_recycled(void *owner, struct worker_process *worker, const struct wire_recycled *recycled)

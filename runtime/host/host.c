@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -415,7 +416,7 @@ static bool program_init(struct program *program, const struct config *config, s
                                                   .owner = program,
                                                   .origin = { .program_fd = -1, .cache_fd = -1 } };
     if (gethostname(program->context.host, sizeof program->context.host - 1) < 0)
-        (void)strcpy(program->context.host, "host");
+        (void)snprintf(program->context.host, sizeof program->context.host, "host");
     if (!open_origin(program, config, error))
         return false;
     program->budget.limit = (uint64_t)config->max_messages;

@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,7 +83,7 @@ void outlet_publish_loose(struct outlet *outlet, const char *consumer, struct sl
         return;
     }
     *loose = (struct loose){ .outlet = outlet, .next = outlet->loose, .size = publication.size };
-    (void)strncpy(loose->consumer, consumer, sizeof loose->consumer - 1);
+    (void)snprintf(loose->consumer, sizeof loose->consumer, "%s", consumer);
     memcpy(loose->content, publication.data, publication.size);
     loose->parcel = (struct parcel){
         .done = on_loose_done, .owner = loose, .content = loose->content, .content_bytes = loose->size

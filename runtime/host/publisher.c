@@ -262,6 +262,7 @@ static size_t begin_next(struct publisher *publisher)
     size_t offset;
     if (!next_publication(publisher, &parcel, &offset, &publication))
         return 0;
+    assert(parcel);
     if (publication.attributes.size > connection_attributes_max(connection)) {
         fail(publisher, parcel, PARCEL_TOO_LARGE, offset);
         finish(parcel);

@@ -30,6 +30,7 @@ static struct shared_config *read_again(const struct program *program)
     struct buffer problems;
     buffer_init(&problems, PROBLEMS_MAX);
     struct config *config = config_load(program->source, &problems);
+    log_info(log_message("reloading configuration and scripts")); /* who reads it may write the next file */
     struct shared_config *shared = config ? shared_config_new(config, config) : NULL;
     if (!config)
         log_problems(&problems);
@@ -118,7 +119,6 @@ void program_reload(struct program *program)
 {
     if (program->phase != PROGRAM_RUNNING)
         return;
-    log_info(log_message("reloading configuration and scripts"));
     struct shared_config *shared = read_again(program);
     if (!shared)
         return;

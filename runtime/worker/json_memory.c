@@ -2,6 +2,7 @@
 #include "worker/json_memory.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <lauxlib.h>
 
@@ -31,10 +32,19 @@ static void *after_head(struct head *head, size_t bytes)
     return head + 1;
 }
 
+/* Without a quota: trusted Lua, which may have what malloc gives. */
+static void *reallocate_freely(struct head *old, size_t bytes)
+{
+    struct head *head = realloc(old, bytes);
+    return head ? after_head(head, bytes) : NULL;
+}
+
 void *json_realloc(void *block, size_t bytes)
 {
     struct head *old = block ? (struct head *)block - 1 : NULL;
     struct head *head = NULL;
+    if (!current)
+        return bytes <= BUFFER_BYTES_MAX ? reallocate_freely(old, sizeof *head + bytes) : NULL;
     if (bytes <= BUFFER_BYTES_MAX)
         head = quota_reallocate(current, old, old ? old->bytes : 0, sizeof *head + bytes);
     else
@@ -49,7 +59,7 @@ void *json_realloc(void *block, size_t bytes)
 
 void *json_malloc(size_t bytes)
 {
-    if (bytes > SMALL_BYTES)
+    if (bytes > SMALL_BYTES || !current)
         return json_realloc(NULL, bytes);
     struct head *head = quota_allocate_anyway(current, sizeof *head + bytes);
     return head ? after_head(head, sizeof *head + bytes) : NULL;
@@ -60,7 +70,10 @@ void json_free(void *block)
     if (!block)
         return;
     struct head *head = (struct head *)block - 1;
-    (void)quota_reallocate(current, head, head->bytes, 0);
+    if (current)
+        (void)quota_reallocate(current, head, head->bytes, 0);
+    else
+        free(head);
 }
 
 const char *json_tolstring(lua_State *lua, int index, size_t *ret_size)

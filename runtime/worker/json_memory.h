@@ -3,7 +3,8 @@
  * cjson allocates with malloc and ends the process where it gets nothing. The build gives it the functions
  * below instead (see the Makefile): what it holds is counted, goes with the state's arena even where an error
  * left it behind, and a refusal is an error of the script that asked. They find the quota by one process-wide
- * pointer, as malloc's arguments leave no other way: a worker has one state at a time.
+ * pointer, as malloc's arguments leave no other way: a worker has one state at a time. Where no quota was
+ * ever named, as in the trusted Lua of runtime/test, they are malloc.
  *
  * After a refusal cjson believes in a buffer that it has not got: it must not be called again in that state,
  * whose message is over (see enter_json in sandbox.c). Small blocks are never refused, since a module that is

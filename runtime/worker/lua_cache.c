@@ -528,8 +528,7 @@ static const luaL_Reg functions[] = {
     { "size", size }, { "capacity", capacity }, { "keys", keys }, { "stats", stats },     { "fetch", fetch },
 };
 
-/* -> table of the functions above, on this part of the cache */
-static void push_functions(lua_State *lua, const struct cache *cache)
+void lua_cache_push_functions(lua_State *lua, const struct cache *cache)
 {
     struct space *space = lua_newuserdata(lua, sizeof *space);
     *space = (struct space){ .cache = *cache };
@@ -572,13 +571,13 @@ static int open_space(lua_State *lua)
     name.data = lua_tolstring(lua, 1, &name.size);
     if (!cache_open_space(state->assignment->cache, name, read_entries(lua), &cache, &error))
         return refuse(lua, error.text);
-    push_functions(lua, &cache);
+    lua_cache_push_functions(lua, &cache);
     return 1;
 }
 
 void lua_cache_push(struct state *state, lua_State *lua)
 {
-    push_functions(lua, state->assignment->cache);
+    lua_cache_push_functions(lua, state->assignment->cache);
     state_push_function(state, lua, open_space);
     lua_setfield(lua, -2, "space");
 }

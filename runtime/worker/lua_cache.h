@@ -10,6 +10,10 @@
 
 #include <lua.h>
 
+/* Pushes a table with the functions that work on this cache or space alone, all but `space`; they copy
+ * *cache, and must not be called when it is unmapped. May raise. */
+void lua_cache_push_functions(lua_State *lua, const struct cache *cache);
+
 /* Pushes a table with the module's functions. May raise. */
 void lua_cache_push(struct state *state, lua_State *lua);
 

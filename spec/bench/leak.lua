@@ -2,8 +2,8 @@
 -- single message.
 local process = require "support.process"
 
-local MANY = 1000000   -- messages through one worker, while its memory is looked at
-local MESSAGES = 100000 -- in each run that is timed
+local MANY = 1000000  -- messages through one worker, while its memory is looked at
+local MESSAGES = 60000 -- in each run that is timed
 local QUOTA_MIB = 64
 local MIB = 1024 * 1024
 

@@ -13,9 +13,13 @@ local README = "README.md"
 local CONFIGURATION = "runtime/doc/configuration.md"
 local HANDLER = "runtime/doc/handler.md"
 local ARCHITECTURE = "runtime/doc/architecture.md"
-local PAGES = { README, CONFIGURATION, HANDLER, ARCHITECTURE }
+local TESTING = "runtime/doc/testing.md"
+local PAGES = { README, CONFIGURATION, HANDLER, TESTING, ARCHITECTURE }
 local MAN_PAGE = "runtime/doc/moonrabbit.1"
-local NO_KEYS = { config = true, help = true, name = true } -- words behind -- that stand for no key
+-- Words behind -- that stand for no key.
+local NO_KEYS = { config = true, help = true, name = true, -- of the program, and "--name VALUE"
+  bare = true, json = true, ["fail-on"] = true, -- of replay
+  tags = true } -- of busted
 
 -- support.cleanup would want the AMQP client, too.
 local function cleanup()
@@ -468,7 +472,7 @@ describe("moonrabbit.1", function()
 
   it("has every command and option that the program's help has", function()
     local man, missing = read_man(), {}
-    for _, topic in ipairs { "run", "check", "dead" } do
+    for _, topic in ipairs { "run", "check", "dead", "replay" } do
       for flag in moonrabbit.run("help", topic).out:gmatch("\n  [^\n]-(%-%-[%l-]+)") do
         if not man:find(flag, 1, true) then missing[#missing + 1] = flag end
       end

@@ -18,7 +18,7 @@ describe("a broker that is killed in the middle of a mixed load", function()
       flags[name] = flags[name] or value
     end
     mix.fill(queue, COUNT)
-    rabbit.restart_broker() -- in order: a quorum queue that is younger than half a second is broken by a kill
+    rabbit.restart_broker() -- in order: a kill breaks quorum queues that are younger than half a second
     local program = consumer.start(queue, mix.HANDLER, flags)
     math.randomseed(os.time())
     for kill = 1, KILLS do

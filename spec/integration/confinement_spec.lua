@@ -117,7 +117,7 @@ describe("a worker process", function()
     consumer.wait_handled(program, 20)
     assert(signal.kill(first_worker(program), 31)) -- SIGSYS, as the filter sends it
     local counts = consumer.finish(program)
-    assert.same({ 60, 1, 1 }, { counts.acked, counts.requeued, counts.worker_deaths })
+    assert.same({ 60, 1, 1 }, { counts.acked, counts.retried, counts.worker_deaths })
     local line = scene.find(program:log_lines(),
       "a worker died and is replaced; what it had not finished goes to others")
     assert.matches("killed by seccomp (SIGSYS)", line.reason, 1, true)

@@ -62,7 +62,7 @@ describe("a dead letter", function()
     assert.same({ "undecodable", "{" }, { headers_of(letter)["moonrabbit-reason"], letter.body })
   end)
 
-  it("of a body that is too large has all but the body, which the broker sends where it is told to", function()
+  it("of a body that is too large has all but that, which the broker sends where it is told to", function()
     local s, dead = scene.new [[return function() end]], rabbit.name "letters"
     s:publish(("x"):rep(2000), { message_id = "m-1", headers = { tenant = "eu" } })
     s:settle(1, "--dead-letter", dead, "--limits-message", "1000")

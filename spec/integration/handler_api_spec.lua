@@ -428,7 +428,8 @@ describe("an error of a handler", function()
     } do
       assert.equal("handler.lua returned " .. shown .. advice, reason_of("return " .. returned))
     end
-    assert.equal('handler.lua returned the delay "soon" (a string): give seconds, or a time like "90s"',
+    assert.equal("handler.lua returned the delay \"soon\" (a string): give seconds, or a time like " ..
+      "\"90s\", of at most 30 days",
       reason_of "return 'retry', 'soon'")
   end)
 end)

@@ -132,6 +132,19 @@ describe("the monitor", function()
     consumer.stop(program)
   end)
 
+  it("warns when there are more sockets than it has use for", function()
+    local handler = consumer.write_handler(workspace.new(), consumer.TELL)
+    local with_sockets = [[
+      for i in {1..20}; do exec {socket}<>"/dev/tcp/127.0.0.1/$0"; done
+      exec "$@"]]
+    local program = process.start { "bash", "-c", with_sockets, tostring(rabbit.port), moonrabbit.path, "run",
+      handler, "--queue=" .. rabbit.queue "monitor", "--broker=" .. rabbit.url, "--memory-interval=100ms" }
+    local line = assert(program:wait_for("many more sockets than workers and connections", consumer.PATIENCE))
+    assert.is_truthy(line:find('"bound":12', 1, true))
+    assert(program:kill "TERM")
+    assert.equal(0, (program:wait(consumer.PATIENCE)))
+  end)
+
   it("warns when channels come near broker.max_channels", function()
     local space, names = workspace.new(), { rabbit.queue "monitor", rabbit.queue "monitor" }
     consumer.write_handler(space, consumer.TELL)

@@ -97,8 +97,8 @@ describe("recycling", function()
         end
         handled(order, message)
       end]], 50, { ["max-messages"] = 51, ["limits-memory"] = "8MiB", ["recycle-messages"] = 1000000 })
-    assert.same({ 50, 1, 1, 0 },
-      { counts.acked, counts.requeued, counts.redelivered, counts.worker_deaths })
+    assert.same({ 50, 1, 0, 0 },
+      { counts.acked, counts.retried, counts.redelivered, counts.worker_deaths })
     assert.equal("out_of_memory", consumer.told(program, "Lua state recycled")[1].reason)
     for _, line in ipairs(consumer.told(program, "begun")) do
       assert.is_true(line.attempt == 1 or line.id == 20, line.id .. " was charged")

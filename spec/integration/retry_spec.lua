@@ -43,8 +43,8 @@ describe("a message that fails", function()
     return function(data, message)
       local seen = {}
       for _, name in ipairs { "body", "id", "exchange", "routing_key", "headers", "content_type",
-        "correlation_id", "reply_to", "timestamp", "priority", "type", "app_id", "expiration", "delivery_mode",
-        "redelivered" } do
+        "correlation_id", "reply_to", "timestamp", "priority", "type", "app_id", "expiration",
+        "delivery_mode", "redelivered" } do
         seen[name] = message[name]
       end
       require "log".info("seen", { attempt = message.attempt, message = describe(seen) })

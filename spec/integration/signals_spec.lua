@@ -415,10 +415,11 @@ describe("SIGHUP with another configuration", function()
       consumer.fill(queue, 1000)
       local program, space = start { of(queue) }
       consumer.wait_handled(program, 50)
-      consumer.write_handler(space, "spin(2) " .. SLOW)
-      configure(space, { of(queue, "prefetch = 20"), of(new), of(unwanted) })
+      -- In a file of its own: workers read it when they come to it, maybe after the second reload has begun.
+      consumer.write_handler(space, "spin(2) " .. SLOW, "late.lua")
+      local late = "handler = 'late.lua'"
+      configure(space, { of(queue, "prefetch = 20, " .. late), of(new, late), of(unwanted, late) })
       local at = hang_up(program)
-      consumer.write_handler(space, SLOW)
       configure(space, { of(queue), of(new) })
       at = hang_up(program, at)
       wait_log(program, { msg = "reloaded: new workers have taken over", consumer = queue }, at)

@@ -21,7 +21,7 @@ local unistd = require "posix.unistd"
 local workspace = require "support.workspace"
 
 local FOLDER = root .. "/spec/sandbox"
-local PATIENCE_SECONDS = 120
+local PATIENCE_SECONDS = 300 -- longer than any slow machine takes: only a hang reaches it
 
 -- The messages of each queue: neighbours before, so that the worker is known to be quick and is handed the
 -- rest at once, the attack, and neighbours behind it.

@@ -1,5 +1,5 @@
--- A mixed load for specs about failures: messages of which most succeed, some fail once, some always, some kill
--- their worker, some are no JSON; and where each of them belongs at the end.
+-- A mixed load for specs about failures: messages of which most succeed, some fail once, some always, some
+-- kill their worker, some are no JSON; and where each of them belongs at the end.
 local assert = require "luassert"
 local consumer = require "support.consumer"
 local rabbit = require "support.rabbit"

@@ -75,7 +75,8 @@ static void add_one(struct cache *cache)
         _exit(TORN);
 }
 
-static void operate(struct cache *cache, struct random *random, struct buffer *value)
+/* At the cache or at its space; the sum is kept in the cache. */
+static void operate(struct cache *whole, struct cache *cache, struct random *random, struct buffer *value)
 {
     char name[40];
     unsigned key = random_below(random, 1 + random_below(random, KEYS));
@@ -100,7 +101,7 @@ static void operate(struct cache *cache, struct random *random, struct buffer *v
         (void)cache_expire(cache, slice_of(name), (int64_t)random_below(random, 1000000000));
         break;
     default:
-        add_one(cache);
+        add_one(whole);
     }
     if (random_one_in(random, 20000))
         cache_clear(cache, BYTES("2"));
@@ -119,7 +120,7 @@ static _Noreturn void work(int fd)
         !cache_open_space(&cache, BYTES("space"), SPACE_ENTRIES, &space, &error))
         _exit(TORN);
     for (;;)
-        operate(random_one_in(&random, 4) ? &space : &cache, &random, &value);
+        operate(&cache, random_one_in(&random, 4) ? &space : &cache, &random, &value);
 }
 
 /* The one who kills */

@@ -136,6 +136,28 @@ static void test_ttl(void **state)
     close_cache(&f);
 }
 
+/* Somebody may have written anything where the clock's movement is kept. */
+static void test_a_clock_that_is_anywhere(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static const int64_t times[] = { INT64_MAX, INT64_MIN, INT64_MAX - 1, -SECONDS(1000000) };
+    int64_t ttl_ns;
+    open_cache(&f, SMALL, 100);
+    for (size_t i = 0; i < COUNT_OF(times); i++) {
+        for (size_t n = 0; n < COUNT_OF(times); n++) {
+            atomic_store(&f.cache.header->clock_moved_ns, (uint64_t)times[i]);
+            assert_int_equal(put_text(&f.cache, CACHE_SET, "k", "x", times[(i + n) % 4]), CACHE_OK);
+            atomic_store(&f.cache.header->clock_moved_ns, (uint64_t)times[n]);
+            (void)cache_ttl(&f.cache, BYTES("k"), &ttl_ns);
+            (void)cache_expire(&f.cache, BYTES("k"), times[i]);
+            (void)get_value(&f, &f.cache, "k");
+        }
+    }
+    assert_sound(&f.cache);
+    close_cache(&f);
+}
+
 static void test_least_recently_used_goes_first(void **state)
 {
     (void)state;
@@ -577,6 +599,7 @@ int main(void)
         cmocka_unit_test(test_modes),
         cmocka_unit_test(test_increment),
         cmocka_unit_test(test_ttl),
+        cmocka_unit_test(test_a_clock_that_is_anywhere),
         cmocka_unit_test(test_least_recently_used_goes_first),
         cmocka_unit_test(test_expired_goes_before_used),
         cmocka_unit_test(test_refusals_change_nothing),

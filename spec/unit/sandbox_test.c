@@ -194,6 +194,31 @@ static const struct script_case code_cases[] = {
       { 0 },
       WIRE_ACK,
       NULL },
+    { "text by a reader",
+      HANDLER("local n, texts = 0, { 'return ', '1 + ', '...' }\n"
+              "local f = load(function(...) assert(select('#', ...) == 0) n = n + 1 return texts[n] end)\n"
+              "assert(f(1) == 2)"),
+      { 0 },
+      WIRE_ACK,
+      NULL },
+    { "readers that fail",
+      HANDLER(
+          "local f, why = load(function() error('y', 0) end) assert(not f and why == 'y', why)\n"
+          "f, why = load(function() return {} end) assert(not f and why:find('must return a string'), why)\n"
+          "f, why = load(function() return nil end) assert(f and not why)"),
+      { 0 },
+      WIRE_ACK,
+      NULL },
+    { "what coroutine.wrap says",
+      HANDLER("coroutine.wrap(1)"),
+      { 0 },
+      WIRE_ERROR,
+      "handler.lua:1: bad argument #1 to 'wrap' (function expected, got number)" },
+    { "what pcall says",
+      HANDLER("pcall()"),
+      { 0 },
+      WIRE_ERROR,
+      "handler.lua:1: bad argument #1 to 'pcall' (value expected)" },
     { "text that is broken",
       HANDLER("local f, why = loadstring('x =') assert(not f and why:find('unexpected'), why)"),
       { 0 },

@@ -1,6 +1,6 @@
 -- Tries: to spin in teardown when its message was ended, and when the program ends.
 -- Expect: out of memory
--- Limits: memory=4MiB deadline=1s
+-- Limits: memory=4MiB deadline=2s
 local attack = require "attack"
 
 return {

@@ -1,6 +1,6 @@
 -- Tries: to spin in teardown when its state is exchanged, behind a message that was acked.
 -- Expect: acked
--- Limits: memory=8MiB deadline=500ms
+-- Limits: memory=8MiB deadline=2s
 local attack = require "attack"
 local kept = {}
 

@@ -115,7 +115,7 @@ static enum topology_answer ask(struct errands *errands, const struct delivery *
     case ERRAND_RETRY:
         if (delivery->wait_ms <= 0)
             return TOPOLOGY_READY;
-        arguments = topology_delay_queue(config->queue, retry_step_ms(delivery->wait_ms));
+        arguments = topology_delay_queue(config, retry_step_ms(delivery->wait_ms));
         retry_queue_name(config->queue, retry_step_ms(delivery->wait_ms), name);
         return topology_ask(&errands->outlet->topology, name, &arguments);
     case ERRAND_DEATH:

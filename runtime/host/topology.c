@@ -17,8 +17,10 @@ static const int64_t refusal_lasts_ns = 5 * CLOCK_NS_PER_SECOND;
 
 enum { REPLY_PRECONDITION_FAILED = 406 };
 
-struct declare_config topology_delay_queue(const char *queue, int64_t step_ms)
+struct declare_config topology_delay_queue(const struct consumer_config *config, int64_t step_ms)
 {
+    bool quorum =
+        config->declare.enabled && config->declare.has_type && config->declare.type == CONFIG_QUEUE_QUORUM;
     static char default_exchange[] = "";
     static char refuse[] = "reject-publish";
     int64_t step_ns = step_ms * CLOCK_NS_PER_MS;
@@ -26,15 +28,15 @@ struct declare_config topology_delay_queue(const char *queue, int64_t step_ms)
         .enabled = true,
         .durable = true,
         .has_type = true,
-        .type = CONFIG_QUEUE_QUORUM,
-        .at_least_once = true,
+        .type = quorum ? CONFIG_QUEUE_QUORUM : CONFIG_QUEUE_CLASSIC,
+        .at_least_once = quorum,
         .max_length = delay_queue_messages,
         .max_bytes = -1,
         .ttl_ns = step_ns,
         .expires_ns = step_ns + delay_queue_spare_ns,
         .overflow = refuse,
         .dead_letter_exchange = default_exchange,
-        .dead_letter_routing_key = (char *)(uintptr_t)queue,
+        .dead_letter_routing_key = config->queue,
     };
 }
 

@@ -62,7 +62,7 @@ describe("a dead letter", function()
     assert.same({ "undecodable", "{" }, { headers_of(letter)["moonrabbit-reason"], letter.body })
   end)
 
-  it("of a body that is too large has all but the body, which goes where the broker sends what is rejected", function()
+  it("of a body that is too large has all but that, which the broker sends where it is told to", function()
     local s, dead = scene.new [[return function() end]], rabbit.name "letters"
     s:publish(("x"):rep(2000), { message_id = "m-1", headers = { tenant = "eu" } })
     s:settle(1, "--dead-letter", dead, "--limits-message", "1000")
@@ -76,7 +76,8 @@ describe("a dead letter", function()
   it("that is consumed from its queue is a message at its first attempt", function()
     local s, dead = scene.new [[
       return function(_, message)
-        require "log".info("seen", { attempt = message.attempt, reason = message.headers["moonrabbit-reason"] })
+        local reason = message.headers["moonrabbit-reason"]
+        require "log".info("seen", { attempt = message.attempt, reason = reason })
         return "reject", "again"
       end
     ]], rabbit.name "letters"
@@ -89,14 +90,18 @@ describe("a dead letter", function()
 end)
 
 describe("a dead-letter queue", function()
+  local REJECT = [[return function() return "reject" end]]
+
   after_each(require "support.cleanup")
 
   it("that is full keeps messages where they are until there is room", function()
-    local dead = rabbit.queue("letters", { arguments = { ["x-max-length"] = 2, ["x-overflow"] = "reject-publish" } })
+    local arguments = { ["x-max-length"] = 2, ["x-overflow"] = "reject-publish" }
+    local dead = rabbit.queue("letters", { arguments = arguments })
     local queue = rabbit.queue "full"
     consumer.fill(queue, 5)
-    local program = consumer.start(queue, [[return function() return "reject" end]], { ["dead-letter"] = dead })
-    assert(program:wait_log({ msg = "cannot be moved to the dead-letter queue" }, { timeout = consumer.PATIENCE }))
+    local program = consumer.start(queue, REJECT, { ["dead-letter"] = dead })
+    assert(program:wait_log({ msg = "cannot be moved to the dead-letter queue" },
+      { timeout = consumer.PATIENCE }))
     local connection, letters, seen = assert(rabbit.connect()), 0, {}
     assert(rabbit.eventually(function()
       for _, letter in ipairs(assert(connection:drain(dead))) do
@@ -113,7 +118,7 @@ describe("a dead-letter queue", function()
 
   it("that is deleted is declared again", function()
     local dead, queue = rabbit.name "letters", rabbit.queue "again"
-    local program = consumer.start(queue, [[return function() return "reject" end]], { ["dead-letter"] = dead })
+    local program = consumer.start(queue, REJECT, { ["dead-letter"] = dead })
     local connection = assert(rabbit.connect())
     for round = 1, 2 do
       consumer.fill(queue, 1, { from = round })

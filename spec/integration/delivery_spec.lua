@@ -102,8 +102,8 @@ describe("a mixed run of all verdicts", function()
     local requeued, retried = sum "requeued", sum "retried"
     return {
       delivered = TOTAL + requeued + retried, redelivered = requeued, requeued = requeued, retried = retried,
-      acked = sum "acked", rejected = sum "rejected", dead_letters = 0, failed = sum "failed", handed_back = 0,
-      stale_results = 0, worker_deaths = 0,
+      acked = sum "acked", rejected = sum "rejected", dead_letters = 0, failed = sum "failed",
+      handed_back = 0, stale_results = 0, worker_deaths = 0,
     }
   end
 

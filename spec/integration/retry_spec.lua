@@ -42,8 +42,9 @@ describe("a message that fails", function()
     local describe = require "describe"
     return function(data, message)
       local seen = {}
-      for _, name in ipairs { "body", "id", "exchange", "routing_key", "headers", "content_type", "correlation_id",
-        "reply_to", "timestamp", "priority", "type", "app_id", "expiration", "delivery_mode", "redelivered" } do
+      for _, name in ipairs { "body", "id", "exchange", "routing_key", "headers", "content_type",
+        "correlation_id", "reply_to", "timestamp", "priority", "type", "app_id", "expiration",
+        "delivery_mode", "redelivered" } do
         seen[name] = message[name]
       end
       require "log".info("seen", { attempt = message.attempt, message = describe(seen) })
@@ -98,8 +99,8 @@ describe("a message that fails", function()
   it("waits as long as the policy says, longer each time", function()
     local s = scene.new(HANDLER)
     s:publish "x"
-    local seen = scene.find_all(s:settle(4, "--retry-attempts", "5", "--retry-delay", "300ms", "--retry-factor", "3",
-      "--retry-max-delay", "1s", "--retry-jitter", "0").logs, "seen")
+    local seen = scene.find_all(s:settle(4, "--retry-attempts", "5", "--retry-delay", "300ms",
+      "--retry-factor", "3", "--retry-max-delay", "1s", "--retry-jitter", "0").logs, "seen")
     assert_wait(300, seen[1], seen[2])
     assert_wait(900, seen[2], seen[3])
     assert_wait(1000, seen[3], seen[4])
@@ -130,8 +131,8 @@ describe("a message that fails", function()
   it("keeps the program from being idle until it has come back", function()
     local s = scene.new(HANDLER)
     s:publish "x"
-    local result = moonrabbit.run("run", "handler.lua", "--queue", s.queue, "--broker", rabbit.url, "--retry-attempts",
-      "5", "--retry-delay", "1s", "--retry-factor", "1", "--exit-when-idle", "100ms",
+    local result = moonrabbit.run("run", "handler.lua", "--queue", s.queue, "--broker", rabbit.url,
+      "--retry-attempts", "5", "--retry-delay", "1s", "--retry-factor", "1", "--exit-when-idle", "100ms",
       { cwd = s.space.path, timeout = consumer.PATIENCE })
     assert.equal(4, #scene.find_all(result.logs, "seen"))
     assert.equal(0, s:waiting())

@@ -101,8 +101,8 @@ end
 -- What came of it.
 
 local COUNTS = {
-  "delivered", "acked", "retried", "requeued", "rejected", "dead_letters", "failed", "redelivered", "handed_back",
-  "stale_results", "worker_deaths",
+  "delivered", "acked", "retried", "requeued", "rejected", "dead_letters", "failed", "redelivered",
+  "handed_back", "stale_results", "worker_deaths",
 }
 
 ---The counts that consumers told at their end, of several the sum.

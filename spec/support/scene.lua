@@ -69,7 +69,9 @@ end
 
 local function arguments_of(self, ...)
   local all = { "run", "handler.lua", "--queue", self.queue, "--broker", rabbit.url, ... }
-  all[#all + 1] = { cwd = self.space.path, timeout = PATIENCE_SECONDS, env = { MOONRABBIT_RETRY_DELAY = "10ms" } }
+  -- In the environment, where a flag goes before it.
+  local environment = { MOONRABBIT_RETRY_DELAY = "10ms" }
+  all[#all + 1] = { cwd = self.space.path, timeout = PATIENCE_SECONDS, env = environment }
   return unpack(all)
 end
 

@@ -1,0 +1,46 @@
+-- The broker is killed, as by a power cut, at random instants in a run of failures, retries and dead letters:
+-- nothing is lost. What is handled or buried twice had been under way, or was not written down by the broker.
+-- MR_BROKER_KILLS says how often (3 where it does not).
+local consumer = require "support.consumer"
+local mix = require "support.mix"
+local rabbit = require "support.rabbit"
+
+local KILLS = tonumber(os.getenv "MR_BROKER_KILLS") or 3
+local COUNT, PREFETCH = 4000, 50
+
+describe("a broker that is killed in the middle of a mixed load", function()
+  after_each(require "support.cleanup")
+
+  local function run(options)
+    local queue, dead = rabbit.queue("kill", options), rabbit.name "kill-dead"
+    local flags = { ["dead-letter"] = dead, ["exit-when-idle"] = "6s", prefetch = PREFETCH, workers = 2 }
+    for name, value in pairs(mix.FLAGS) do
+      flags[name] = flags[name] or value
+    end
+    mix.fill(queue, COUNT)
+    rabbit.restart_broker() -- in order: a kill breaks quorum queues that are younger than half a second
+    local program = consumer.start(queue, mix.HANDLER, flags)
+    math.randomseed(os.time())
+    for kill = 1, KILLS do
+      -- Somewhere in the part of the run that is this kill's; what is handled again counts, too.
+      consumer.wait_handled(program, math.floor(COUNT * (kill - math.random()) / (KILLS + 1)))
+      rabbit.kill_broker()
+      rabbit.start_broker()
+    end
+    consumer.finish(program)
+    consumer.assert_left(queue, 0)
+    local duplicates = mix.assert_outcome(program, queue, dead, COUNT, false)
+    -- Of each kill: what was unsettled at the program, as deliveries and as retries or letters that were
+    -- published and not confirmed; and what the broker itself had not written down, which are acks of a classic
+    -- queue and moves out of a delay queue.
+    print(("# %d kills, %d handled or buried again"):format(KILLS, duplicates))
+  end
+
+  it("loses nothing", function()
+    run()
+  end)
+
+  it("loses nothing of a quorum queue", function()
+    run { arguments = { ["x-queue-type"] = "quorum" } }
+  end)
+end)

@@ -199,7 +199,7 @@ static void recycling_tells_what_lives(void **state)
     struct wire_recycled fresh, full, empty;
     struct error error;
     start("local kept = {} return function(word) if word == 'keep' then kept[#kept + 1] = ('x'):rep(1000000) "
-          "else local garbage = ('y'):rep(2000000) end end");
+          "else for i = 1, 2000 do local garbage = ('y'):rep(1000) .. i end end end");
     assert_true(trial_recycle(&trial, &fresh, &error));
     (void)deliver("keep");
     assert_true(trial_recycle(&trial, &full, &error));

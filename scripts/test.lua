@@ -113,6 +113,12 @@ function Worker:logs()
   return self.trial:logs()
 end
 
+---What setup and teardown published since this was last asked, as `published` of a result has it.
+---@return table[] published
+function Worker:published()
+  return self.trial:published()
+end
+
 ---How often it was replaced and recycled so far: { processes = 1, recycled = { messages = 0, … } }.
 ---@return table counts
 function Worker:counts()

@@ -61,7 +61,6 @@ end
 function M.explain(outcome)
   local text = outcome.text
   outcome.text = nil
-  outcome.published = {}
   if outcome.verdict == "error" then
     outcome.error = text:match("^[^\n]*")
     outcome.traceback = text:match("\n(.*)$")

@@ -7,6 +7,7 @@
 #include "host/handler_log.h"
 #include "host/recycles.h"
 #include "test/parcel.h"
+#include "test/publications.h"
 #include "test/trial.h"
 #include "worker/lua_cache.h"
 
@@ -138,6 +139,14 @@ static int take_logs(lua_State *lua)
     return 1;
 }
 
+static int take_published(lua_State *lua)
+{
+    struct bench *bench = luaL_checkudata(lua, 1, class_name);
+    publications_push(lua, &bench->trial.published_loose);
+    buffer_reset(&bench->trial.published_loose);
+    return 1;
+}
+
 static void write_lines(const struct bench *bench, struct buffer *logs)
 {
     struct slice rest = { .data = logs->data, .size = logs->size };
@@ -202,6 +211,8 @@ static void push_outcome(lua_State *lua, const struct bench *bench)
         set_number(lua, "memory", (double)outcome->heap_bytes);
     push_lines(lua, &bench->trial.logs);
     lua_setfield(lua, -2, "logs");
+    publications_push(lua, &bench->trial.published);
+    lua_setfield(lua, -2, "published");
 }
 
 static int deliver(lua_State *lua)
@@ -268,6 +279,7 @@ static int counts(lua_State *lua)
     lua_createtable(lua, 0, 3);
     set_number(lua, "processes", (double)bench->trial.processes);
     set_number(lua, "logs_lost", (double)bench->trial.logs_lost);
+    set_number(lua, "published_lost", (double)bench->trial.published_lost);
     lua_createtable(lua, 0, WIRE_RECYCLE_REASONS);
     for (int reason = WIRE_RECYCLE_NONE + 1; reason < WIRE_RECYCLE_REASONS; reason++)
         set_number(lua, recycles_reason((enum wire_recycle_reason)reason),
@@ -474,10 +486,19 @@ static const luaL_Reg functions[] = {
 };
 
 static const luaL_Reg methods[] = {
-    { "deliver", deliver }, { "check", check_message },   { "recycle", recycle },
-    { "stop", stop },       { "cache", cache },           { "move_clock", move_clock },
-    { "logs", take_logs },  { "write_logs", write_logs }, { "counts", counts },
-    { "limits", limits },   { "close", close_bench },     { "__gc", close_bench },
+    { "deliver", deliver },
+    { "check", check_message },
+    { "recycle", recycle },
+    { "stop", stop },
+    { "cache", cache },
+    { "move_clock", move_clock },
+    { "published", take_published },
+    { "logs", take_logs },
+    { "write_logs", write_logs },
+    { "counts", counts },
+    { "limits", limits },
+    { "close", close_bench },
+    { "__gc", close_bench },
     { NULL, NULL },
 };
 

@@ -15,12 +15,18 @@
  * only where it is asked for. A trial has these methods, which raise where the worker is closed or cannot go
  * on:
  *
- *     deliver(message) -> { verdict =, cause =, text =, settlement =, elapsed =, delay =, memory =, logs = …
- * } check(message): raises what is wrong with it recycle() -> { messages =, memory =, peak = }    stop()
- *     cache() -> functions of the module cache         move_clock(seconds)
- *     logs() -> lines that belong to no message, since last asked     write_logs(): into the program's log
- *     counts() -> { processes =, recycled = { reason = count } }      limits() -> { message =, attempts =,
- * max_messages = } close(): kills what is left
+ *     deliver(message) -> { verdict =, cause =, text =, settlement =, elapsed =, delay =, memory =, logs =,
+ *                           published = }
+ *     check(message): raises what is wrong with it
+ *     recycle() -> { messages =, memory =, peak = }
+ *     cache() -> functions of the module cache
+ *     move_clock(seconds)
+ *     logs(), published() -> what belongs to no message, since last asked
+ *     write_logs(): into the program's log
+ *     counts() -> { processes =, recycled = { reason = count }, logs_lost =, published_lost = }
+ *     limits() -> { message =, attempts =, max_messages = }
+ *     stop()
+ *     close(): kills what is left
  */
 void lua_trial_push(lua_State *lua);
 

@@ -54,7 +54,6 @@ static void set_text(struct trial_outcome *outcome, struct slice text)
 static void on_result(void *owner, struct worker_process *worker, const struct wire_result *result,
                       struct slice text, struct buffer *messages)
 {
-    (void)messages; /* published: nobody takes them here */
     struct trial *trial = owner;
     struct trial_outcome *outcome = trial->outcome;
     const struct delivery *delivery = ledger_find(&trial->ledger, result->slot, worker, result->seq);
@@ -68,6 +67,7 @@ static void on_result(void *owner, struct worker_process *worker, const struct w
     outcome->delay_ns = result->delay_ns;
     outcome->heap_bytes = atomic_load(&worker->board->heap_bytes);
     set_text(outcome, text);
+    buffer_swap(&trial->published, messages);
     trial->answered = true;
 }
 
@@ -119,9 +119,12 @@ static void on_gone(void *owner, struct worker_process *worker)
 
 static void on_published(void *owner, struct worker_process *worker, struct slice message)
 {
-    (void)owner;
+    struct trial *trial = owner;
     (void)worker;
-    (void)message; /* of setup or teardown: nobody takes it here */
+    if (!buffer_append(&trial->published_loose, message.data, message.size)) {
+        trial->published_loose.failed = false;
+        trial->published_lost++;
+    }
 }
 
 static const struct worker_events worker_events = {
@@ -209,6 +212,8 @@ bool trial_init(struct trial *trial, const struct config *config, const struct c
                              .log_level = config->log_level };
     buffer_init(&trial->logs, TRIAL_LOGS_BYTES_MAX);
     buffer_init(&trial->loose, TRIAL_LOGS_BYTES_MAX);
+    buffer_init(&trial->published, SIZE_MAX); /* by the worker's own bound */
+    buffer_init(&trial->published_loose, TRIAL_PUBLISHED_BYTES_MAX);
     trial->loop = ev_default_loop(EVFLAG_AUTO); /* the only one that hears of children */
     if (!trial->loop)
         return error_set(error, ERROR_FAILED,
@@ -293,6 +298,7 @@ bool trial_deliver(struct trial *trial, const struct trial_message *message, str
 {
     *ret = (struct trial_outcome){ .delay_ns = -1 };
     set_logs_aside(trial);
+    buffer_reset(&trial->published);
     if (message->attributes.size > WIRE_ATTRIBUTES_MAX)
         return error_set(error, ERROR_USAGE, "headers and properties have %zu bytes, and %d are possible",
                          message->attributes.size, WIRE_ATTRIBUTES_MAX);
@@ -357,5 +363,7 @@ void trial_clear(struct trial *trial)
     close_descriptor(trial->origin.cache_fd);
     buffer_clear(&trial->logs);
     buffer_clear(&trial->loose);
+    buffer_clear(&trial->published);
+    buffer_clear(&trial->published_loose);
     *trial = (struct trial){ .origin = { .program_fd = -1, .cache_fd = -1 } };
 }

@@ -24,7 +24,10 @@
 
 #include <ev.h>
 
-enum { TRIAL_LOGS_BYTES_MAX = 4 * 1024 * 1024 }; /* kept of log lines; further ones are counted as lost */
+enum {
+    TRIAL_LOGS_BYTES_MAX = 4 * 1024 * 1024,       /* kept of log lines; further ones are counted as lost */
+    TRIAL_PUBLISHED_BYTES_MAX = 16 * 1024 * 1024, /* the same for what setup and teardown publish */
+};
 
 struct trial_message {
     struct slice attributes; /* as in a WIRE_DELIVER */
@@ -66,6 +69,9 @@ struct trial {
     struct buffer logs;            /* WIRE_LOG frames that came with the message at hand, or the last one */
     struct buffer loose;           /* those that came otherwise: of loading, setup and teardown */
     uint64_t logs_lost;
+    struct buffer published; /* by the message at hand, or the last one; as a parcel holds it (parcel.h) */
+    struct buffer published_loose; /* by setup and teardown */
+    uint64_t published_lost;
     uint64_t processes; /* that have loaded the script so far */
     uint64_t recycled[WIRE_RECYCLE_REASONS];
     struct wire_recycled last_recycled; /* reason NONE where there was none yet */

@@ -136,6 +136,12 @@
 ---@field message string
 ---@field fields table<string, any>
 
+---@class moonrabbit.TestPublication
+---@field exchange string
+---@field routing_key string
+---@field body string
+---@field properties table<string, any>
+
 ---@class moonrabbit.TestResult
 ---@field verdict "ack"|"retry"|"requeue"|"reject"|"error"
 ---@field cause? "raised"|"memory"|"time"|"killed"|"body"|"size" of an error
@@ -145,10 +151,16 @@
 ---@field traceback? string
 ---@field delay? number seconds
 ---@field attempt integer
----@field published table[]
+---@field published moonrabbit.TestPublication[]
 ---@field logs moonrabbit.TestLine[]
 ---@field elapsed number seconds
 ---@field memory? integer bytes
+
+---@class moonrabbit.TestCounts
+---@field processes integer
+---@field recycled table<string, integer>
+---@field logs_lost integer
+---@field published_lost integer
 
 ---@class moonrabbit.TestWorker
 ---@field deliver fun(self, message: moonrabbit.TestMessage|string): moonrabbit.TestResult
@@ -157,7 +169,8 @@
 ---@field cache fun(self): moonrabbit.Space
 ---@field advance fun(self, by: moonrabbit.Duration)
 ---@field logs fun(self): moonrabbit.TestLine[]
----@field counts fun(self): { processes: integer, recycled: table<string, integer>, logs_lost: integer }
+---@field published fun(self): moonrabbit.TestPublication[]
+---@field counts fun(self): moonrabbit.TestCounts
 ---@field close fun(self)
 
 ---The module `moonrabbit.test`, in specs.

@@ -77,6 +77,33 @@ describe("moonrabbit test", function()
       assert.same({ "error", "body", "reject" }, { r.verdict, r.cause, r.settlement })]]
   end)
 
+  it("shows what would be published, and nothing of a handler that fails", function()
+    folder:write("orders.lua", [[
+      return {
+        setup = function(worker) worker:publish("audit", "up", "here") end,
+        handle = function(order, message)
+          message:publish("billing", "invoice.create", { id = order.id },
+            { headers = { by = { "me", 1 } }, priority = 3 })
+          message:reply("done")
+          if order.fail then error("no luck") end
+        end,
+      }]])
+    assert_passes [[
+      open()
+      local r = worker:deliver { body = { id = 7 }, reply_to = "client", correlation_id = "c1" }
+      assert.equal(2, #r.published)
+      assert.same({ exchange = "billing", routing_key = "invoice.create", body = '{"id":7}', properties = {
+        content_type = "application/json", headers = { by = { "me", 1 } }, priority = 3, delivery_mode = 2,
+      } }, r.published[1])
+      assert.same({ "", "client", "done", "c1" }, { r.published[2].exchange, r.published[2].routing_key,
+        r.published[2].body, r.published[2].properties.correlation_id })
+      assert.same({}, worker:deliver({ body = { fail = true }, reply_to = "client" }).published)
+      assert.same({}, worker:deliver("no").published)
+      local up = worker:published()
+      assert.same({ 1, "audit", "up", "here" }, { #up, up[1].exchange, up[1].routing_key, up[1].body })
+      assert.same({}, worker:published())]]
+  end)
+
   it("says what the last attempt comes to", function()
     assert_passes [[
       open { retry = { attempts = 3 } }

@@ -3,6 +3,10 @@ max_line_length = 110
 cache = false
 
 files["spec"] = { std = "luajit+busted" }
+
+-- What a handler sees, and nothing else.
+stds.moonrabbit = dofile "scripts/types/luacheck.lua"
+files["examples/**/handler.lua"] = { std = "moonrabbit" }
 files["examples/**/*_spec.lua"] = { std = "luajit+busted" }
 
 -- What a configuration file sees, and nothing else.

@@ -264,10 +264,12 @@ install: build ## install below PREFIX (/usr/local), under DESTDIR if given
 	  $(DESTDIR)$(PREFIX)/share/man/man1/moonrabbit.1)
 	install -d $(DESTDIR)$(PREFIX)/share/doc/moonrabbit
 	cp -R examples $(DESTDIR)$(PREFIX)/share/doc/moonrabbit/
+	install -d $(DESTDIR)$(PREFIX)/share/moonrabbit/types
+	install -m 644 scripts/types/*.lua $(DESTDIR)$(PREFIX)/share/moonrabbit/types/
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/moonrabbit $(DESTDIR)$(PREFIX)/share/man/man1/moonrabbit.1
-	rm -rf $(DESTDIR)$(PREFIX)/share/doc/moonrabbit
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/moonrabbit $(DESTDIR)$(PREFIX)/share/moonrabbit
 
 clean: ## remove everything that was built
 	rm -rf build

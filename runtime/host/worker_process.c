@@ -176,6 +176,7 @@ static void on_overdue(struct ev_loop *loop, ev_timer *watcher, int events)
         return;
     }
     char patience[UNITS_TEXT_MAX];
+    worker->ran_over = true;
     (void)snprintf(worker->last_words, sizeof worker->last_words,
                    "%s%s ran past limits.deadline and limits.grace (%s together) and was ended",
                    worker->state == WORKER_STARTING ? "loading " : "",

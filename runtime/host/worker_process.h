@@ -74,6 +74,7 @@ struct worker_process {
     uint64_t next_seq;
     unsigned unanswered;   /* deliveries sent, results not come; some may have left the ledger meanwhile */
     bool was_ready;        /* it has sent WIRE_READY */
+    bool ran_over;         /* ended because it made no progress */
     bool dismissed;        /* told to stop, or killed by the end: its end is no surprise */
     bool revoked;          /* worker_revoke was called and not everything has been answered since */
     uint64_t revoked_from; /* valid while revoked */

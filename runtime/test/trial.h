@@ -66,7 +66,7 @@ struct trial {
     struct buffer logs;            /* WIRE_LOG frames that came with the message at hand, or the last one */
     struct buffer loose;           /* those that came otherwise: of loading, setup and teardown */
     uint64_t logs_lost;
-    uint64_t processes; /* started so far */
+    uint64_t processes; /* that have loaded the script so far */
     uint64_t recycled[WIRE_RECYCLE_REASONS];
     struct wire_recycled last_recycled; /* reason NONE where there was none yet */
     struct trial_outcome *outcome;      /* of the message at hand; else NULL */

@@ -23,7 +23,6 @@ static void begin(struct recycle *recycle)
 {
     recycle->messages = 0;
     recycle->opened_ns = clock_now_ns();
-    recycle->next_look_ns = 0;
 }
 
 void recycle_start(struct recycle *recycle, struct state *state)

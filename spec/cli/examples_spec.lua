@@ -24,7 +24,7 @@ describe("the specs of the examples", function()
     workspace.cleanup()
   end)
 
-  for folder, tests in pairs { orders = 3 } do
+  for folder, tests in pairs { orders = 3, dedupe = 4 } do
     it("hold for " .. folder, function()
       assert_passes(moonrabbit.run("test", "--output=TAP", "examples/" .. folder, { cwd = root }), tests)
     end)

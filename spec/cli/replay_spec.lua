@@ -130,15 +130,24 @@ describe("replay", function()
       cjson.decode(result.out).verdicts)
   end)
 
+  it("takes the end of a line away from bodies, and nothing else", function()
+    folder:write("messages.ndjson", ("x"):rep(200000) .. "\r\n a \nb")
+    folder:write("sizes.lua", "return function(body) if not ({ [200000] = true, [3] = true, " ..
+      "[1] = true })[#body] then error(#body .. ' bytes') end end")
+    local result = moonrabbit.run("replay", "--bare", "--json", "--decode", "raw", "sizes.lua",
+      "messages.ndjson", { cwd = folder.path })
+    assert.equal(3, cjson.decode(result.out).verdicts.ack)
+  end)
+
   it("keeps the limits of run, and goes on with another worker", function()
     local large = { body = ("x"):rep(2000) }
     write_messages { { body = { spin = true } }, { body = {} }, large, { body = {} } }
-    local report = report_of("--limits-deadline", "50ms", "--limits-grace", "50ms", "--limits-message",
+    local report = report_of("--limits-deadline", "400ms", "--limits-grace", "100ms", "--limits-message",
       "1000B")
     assert.equal(1, report.deaths)
     assert.equal(2, report.verdicts.ack)
     assert.equal("killed", report.errors[1].cause)
-    assert.matches("limits.deadline and limits.grace %(100ms together%)", report.errors[1].text)
+    assert.matches("limits.deadline and limits.grace %(500ms together%)", report.errors[1].text)
     assert.equal("size", report.errors[2].cause)
   end)
 

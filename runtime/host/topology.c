@@ -19,8 +19,6 @@ enum { REPLY_PRECONDITION_FAILED = 406 };
 
 struct declare_config topology_delay_queue(const struct consumer_config *config, int64_t step_ms)
 {
-    bool quorum =
-        config->declare.enabled && config->declare.has_type && config->declare.type == CONFIG_QUEUE_QUORUM;
     static char default_exchange[] = "";
     static char refuse[] = "reject-publish";
     int64_t step_ns = step_ms * CLOCK_NS_PER_MS;
@@ -28,8 +26,8 @@ struct declare_config topology_delay_queue(const struct consumer_config *config,
         .enabled = true,
         .durable = true,
         .has_type = true,
-        .type = quorum ? CONFIG_QUEUE_QUORUM : CONFIG_QUEUE_CLASSIC,
-        .at_least_once = quorum,
+        .type = CONFIG_QUEUE_QUORUM,
+        .at_least_once = true,
         .max_length = delay_queue_messages,
         .max_bytes = -1,
         .ttl_ns = step_ns,

@@ -54,10 +54,9 @@ enum topology_answer topology_ask(struct topology *topology, const char *name,
 /* The queue may not be there any more. */
 void topology_forget(struct topology *topology, const char *name);
 
-/* The delay queue of a consumer for this step; texts are borrowed from the configuration. Where the consumer
- * declares a quorum queue it is one, too, and the broker moves its messages back with confirms. Otherwise it
- * is a classic one: a quorum queue whose broker is killed within half a second of its declaration does not
- * come back (RabbitMQ 3.10). */
+/* The delay queue of a consumer for this step; texts are borrowed from the configuration. A quorum queue,
+ * whatever the consumer's own is: only those move messages back with confirms. Out of a classic one they are
+ * lost where the queue behind it is full, or the broker is killed on the way. */
 struct declare_config topology_delay_queue(const struct consumer_config *config, int64_t step_ms);
 /* The dead-letter queue of a consumer. */
 struct declare_config topology_dead_letter_queue(const struct consumer_config *config);

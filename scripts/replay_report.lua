@@ -165,6 +165,8 @@ function Report:measures(add)
   if growth then
     add(("; what lives: %s, %s a message (%s)"):format(signed_size(self.grown_bytes),
       signed_size(growth), counted(self.grown_messages, "message")))
+  else
+    add("; of what lives nothing is known: the last state is new (--recycle-messages N makes it last longer)")
   end
   add("\n")
   add(("  %-10s %s\n"):format("published", counted(self.published, "message")))
@@ -174,7 +176,7 @@ function Report:ends(add)
   local reasons = {}
   for reason, count in pairs(self.recycled) do
     local words = reason:gsub("_", " ")
-    if count > 0 then reasons[#reasons + 1] = ("%s %s"):format(with_commas(count), words) end
+    if count > 0 then reasons[#reasons + 1] = ("%s for %s"):format(with_commas(count), words) end
   end
   table.sort(reasons)
   if #reasons > 0 then add(("  %-10s %s\n"):format("recycled", table.concat(reasons, ", "))) end

@@ -172,6 +172,14 @@ describe("replay", function()
     assert.is_true(memory.peak >= 2000000)
   end)
 
+  it("says so where a new state has nothing to tell of what lives", function()
+    write_messages { { body = {} }, { body = {} } }
+    local result = replay("--recycle-messages", "2")
+    assert.matches("; of what lives nothing is known: the last state is new ", result.out)
+    assert.matches("\n  recycled +1 for messages\n", result.out)
+    assert.is_nil(report_of("--recycle-messages", "2").memory.per_message)
+  end)
+
   it("stops after --max-messages", function()
     write_messages { { body = {} }, { body = {} }, { body = {} } }
     assert.equal(2, report_of("--max-messages", "2").messages)

@@ -115,7 +115,9 @@ describe("moonrabbit test", function()
 
   it("has the limits of production", function()
     assert_passes [[
-      open { limits = { memory = "8MiB", deadline = "400ms", grace = "100ms" }, recycle = { memory = "6MiB" } }
+      open {
+        limits = { memory = "8MiB", deadline = "400ms", grace = "100ms" }, recycle = { memory = "6MiB" },
+      }
       local r = worker:deliver { body = { spin = true } }
       assert.same({ "error", "killed", "retry" }, { r.verdict, r.cause, r.settlement })
       assert.equal("ack", worker:deliver { body = { total = 1 } }.verdict)

@@ -76,7 +76,7 @@ local function assert_contained(result, expect)
     return
   end
   assert_ends(result, expect)
-  assert.same({ ALL, 1, 0 }, { result.counts.acked, result.counts.rejected, result.counts.stale_results })
+  assert.same({ ALL, 1, 0 }, { result.counts.acked, result.counts.dead_letters, result.counts.stale_results })
 end
 
 local function assert_not_loaded(script)

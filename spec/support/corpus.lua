@@ -110,11 +110,12 @@ local function limits_of(script, usual)
   return table.concat(words, ", ")
 end
 
-local function write_configuration(space, scripts, limits)
+local function write_configuration(space, scripts, limits, dead)
   local consumers = {}
   for i, script in ipairs(scripts) do
-    consumers[i] = ("    { queue = %q, handler = %q, limits = { %s } },\n"):format(script.queue,
-      ("handlers/%s.lua"):format(script.name), limits_of(script, limits))
+    consumers[i] = ("    { queue = %q, handler = %q, limits = { %s }, dead_letter = %s },\n"):format(
+      script.queue, ("handlers/%s.lua"):format(script.name), limits_of(script, limits),
+      dead and ("%q"):format(dead))
   end
   space:write("moonrabbit.lua", ([[
 return {
@@ -132,12 +133,11 @@ end
 ---@param dead? string the queue for dead letters
 ---@return string path of the configuration
 function corpus.lay_out(scripts, limits, dead)
-  local arguments = dead and { ["x-dead-letter-exchange"] = "", ["x-dead-letter-routing-key"] = dead }
   for _, script in ipairs(scripts) do
-    script.queue = rabbit.queue("sandbox-" .. script.name, { arguments = arguments })
+    script.queue = rabbit.queue("sandbox-" .. script.name)
   end
   local space = write_scripts(scripts)
-  write_configuration(space, scripts, limits)
+  write_configuration(space, scripts, limits, dead)
   return space.path .. "/moonrabbit.lua"
 end
 
@@ -226,7 +226,7 @@ end
 
 local function dead_letters(connection, dead, results)
   for _, message in ipairs(assert(connection:drain(dead))) do
-    local result = results[message.properties.headers["x-first-death-queue"]]
+    local result = results[message.properties.headers["moonrabbit-queue"]]
     result.dead[#result.dead + 1] = message.properties.message_id
   end
 end
@@ -244,11 +244,11 @@ function corpus.run(category, limits)
   for _, script in ipairs(corpus.scripts(category)) do
     scripts[#scripts + 1] = not script.expect:find("^not loaded") and script or nil
   end
-  local connection, dead = assert(rabbit.connect()), rabbit.queue "sandbox-dead"
+  local connection, dead = assert(rabbit.connect()), rabbit.name "sandbox-dead"
   local configuration = corpus.lay_out(scripts, limits, dead)
   fill(connection, scripts)
   local program = moonrabbit.start("run", "-c", configuration, "--exit-when-idle=1s",
-    "--retry-attempts=" .. corpus.ATTEMPTS)
+    "--retry-delay=10ms", "--retry-attempts=" .. corpus.ATTEMPTS)
   local code, why = program:wait(PATIENCE_SECONDS)
   assert(code == 0, ("the program ended with %s: %s"):format(code or why, program:stderr():sub(-3000)))
   local by_queue, by_name = {}, {}

@@ -18,8 +18,8 @@ describe("a broker that is killed in the middle of a mixed load", function()
     for name, value in pairs(mix.FLAGS) do
       flags[name] = flags[name] or value
     end
-    -- The delay queues are made, and written down, before the first kill: RabbitMQ 3.10 does not find a quorum
-    -- queue again that was declared less than half a second before.
+    -- The delay queues are made and written down before the first kill: RabbitMQ 3.10 does not find a quorum
+    -- queue again that is younger than half a second.
     mix.fill(queue, 20)
     consumer.finish(consumer.start(queue, mix.HANDLER, flags))
     assert(rabbit.connect():drain(dead))
@@ -37,9 +37,9 @@ describe("a broker that is killed in the middle of a mixed load", function()
     consumer.assert_left(queue, 0)
     local duplicates = mix.assert_outcome(program, queue, dead, COUNT, false)
     -- Of each kill: what was unsettled at the program, as deliveries and as retries or letters that were
-    -- published and not confirmed; and what the broker itself had not written down, which are acks of a classic
-    -- queue and moves out of a delay queue.
-    print(("# %d kills, %d handled or buried again"):format(KILLS, duplicates))
+    -- published and not confirmed; and what the broker itself had not written down, such as acks of a classic
+    -- queue.
+    print(("# %d kills, %d again"):format(KILLS, duplicates))
   end
 
   it("loses nothing", function()

@@ -6,7 +6,8 @@
 #include "worker/script.h"
 
 enum {
-    LOOK_SHARE = 100, /* a look is followed by this many times its own length without one */
+    CLOSE_LOOKS_MAX = 32, /* buffers are below 2^32 bytes */
+    LOOK_SHARE = 100,     /* a look is followed by this many times its own length without one */
     REST_GARBAGE =
         256 * 1024, /* at least as much, and as much as lives, is worth a collection while waiting */
 };
@@ -17,6 +18,17 @@ static void look(struct recycle *recycle, struct state *state)
     quota_collect(&state->quota);
     int64_t ended_ns = clock_now_ns();
     recycle->next_look_ns = ended_ns + (ended_ns - began_ns) * LOOK_SHARE;
+}
+
+/* Until nothing more goes: LuaJIT halves its string buffers at each collection. */
+static void look_closely(struct recycle *recycle, struct state *state)
+{
+    uint64_t before;
+    int looks = 0;
+    do {
+        before = state_heap_bytes(state);
+        look(recycle, state);
+    } while (state_heap_bytes(state) < before && ++looks < CLOSE_LOOKS_MAX);
 }
 
 static void begin(struct recycle *recycle)
@@ -90,7 +102,7 @@ bool recycle_run(struct recycle *recycle, struct state *state, enum wire_recycle
     struct link *link = state->link;
     int64_t began_ns = clock_now_ns();
     if (reason == WIRE_RECYCLE_ASKED)
-        look(recycle, state);
+        look_closely(recycle, state);
     *told = (struct wire_recycled){
         .reason = (uint8_t)reason,
         .messages = recycle->messages,

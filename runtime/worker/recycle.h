@@ -31,7 +31,7 @@ enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct s
 void recycle_rest(struct recycle *recycle, struct state *state);
 
 /* Teardown (not after a trip), and a new state with the script loaded; false with error where that fails.
- * Fills `told` for the host. Who asks is told what lived in the old state: a full collection goes before. */
+ * Fills `told` for the host. Who asks is told what lived in the old state: full collections go before. */
 bool recycle_run(struct recycle *recycle, struct state *state, enum wire_recycle_reason reason,
                  struct wire_recycled *told, struct error *error);
 

@@ -172,6 +172,17 @@ describe("replay", function()
     assert.is_true(memory.peak >= 2000000)
   end)
 
+  it("takes no large message for a leak", function()
+    write_messages { { body = { text = ("x"):rep(3 * 2 ^ 20) } }, { body = ("y"):rep(3 * 2 ^ 20) } }
+    folder:write("handler.lua", [[return function(body)
+      return "reject", #(type(body) == "string" and body:rep(2) or body.text .. "!")
+    end]])
+    local result = replay("--json", "--fail-on", "leak")
+    assert.equal("", result.err)
+    assert.equal(0, result.code)
+    assert.is_true(cjson.decode(result.out).memory.grown < 100000)
+  end)
+
   it("says so where a new state has nothing to tell of what lives", function()
     write_messages { { body = {} }, { body = {} } }
     local result = replay("--recycle-messages", "2")

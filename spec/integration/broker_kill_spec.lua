@@ -6,24 +6,23 @@ local mix = require "support.mix"
 local rabbit = require "support.rabbit"
 
 local KILLS = tonumber(os.getenv "MR_BROKER_KILLS") or 3
-local COUNT, PREFETCH = 4000, 50
+local COUNT, PREFETCH = 2000, 50
 
 describe("a broker that is killed in the middle of a mixed load", function()
   after_each(require "support.cleanup")
 
   local function run(options)
     local queue, dead = rabbit.queue("kill", options), rabbit.name "kill-dead"
-    local flags = { ["dead-letter"] = dead, ["exit-when-idle"] = "6s", prefetch = PREFETCH, workers = 2,
+    local flags = { ["dead-letter"] = dead, ["exit-when-idle"] = "6s", prefetch = PREFETCH, workers = 4,
       ["retry-jitter"] = 0 }
     for name, value in pairs(mix.FLAGS) do
       flags[name] = flags[name] or value
     end
-    -- The delay queues are made and written down before the first kill: RabbitMQ 3.10 does not find a quorum
-    -- queue again that is younger than half a second.
+    -- The delay queues are made and written down before the first kill.
     mix.fill(queue, 20)
     consumer.finish(consumer.start(queue, mix.HANDLER, flags))
     assert(rabbit.connect():drain(dead))
-    rabbit.restart_broker()
+    rabbit.write_to_disk()
     mix.fill(queue, COUNT)
     local program = consumer.start(queue, mix.HANDLER, flags)
     math.randomseed(os.time())

@@ -25,9 +25,10 @@ mix.HANDLER = [[
 ]]
 
 mix.FLAGS = {
-  workers = 4, prefetch = 200,
+  workers = 10, prefetch = 200,
   ["retry-attempts"] = mix.ATTEMPTS, ["retry-delay"] = "200ms", ["retry-factor"] = 2,
-  ["limits-deadline"] = "150ms", ["limits-grace"] = "50ms", -- loading the script has no more, on any machine
+  -- Loading the script has no more, on any machine. Who is killed waits for it: therefore so many workers.
+  ["limits-deadline"] = "1s", ["limits-grace"] = "200ms",
 }
 
 ---Puts messages into the queue, ids from 1 to `count`.

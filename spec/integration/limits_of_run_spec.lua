@@ -56,6 +56,9 @@ describe("a run", function()
     assert(signal.kill(program:children()[1], signal.SIGKILL))
     local counts = consumer.finish(program)
     assert.equal(400, counts.acked + counts.retried)
+    assert(rabbit.eventually(function() -- what is tried again comes back from its delay queue
+      return rabbit.counts(queue).ready == 1000 - counts.acked
+    end, consumer.PATIENCE))
     assert_left(queue, 1000 - counts.acked)
   end)
 

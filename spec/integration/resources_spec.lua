@@ -16,17 +16,24 @@ describe("the host", function()
     }
   end
 
+  -- Until both connections stand: that for consuming, and that for publishing.
+  local function wait_connected(program, at, publishing_at)
+    local _, connected_at = assert(program:wait_log({ msg = "connected", purpose = "publishing" },
+      { timeout = consumer.PATIENCE, after = publishing_at }))
+    return consumer.wait_consuming(program, at), connected_at
+  end
+
   it(("holds as much after %d messages and %d reconnects as before"):format(MESSAGES, RECONNECTS), function()
     local queue = rabbit.queue "resources"
     consumer.fill(queue, 100)
     local program = consumer.start(queue, "return function() end", { workers = 2, prefetch = 100 })
-    local at = consumer.wait_consuming(program)
+    local at, publishing_at = wait_connected(program)
     assert.is_true(rabbit.eventually(function() return rabbit.queue_info(queue).messages == 0 end))
     local before, memory = holdings(program), process.rss(program.pid)
     for _ = 1, RECONNECTS do
       consumer.fill(queue, MESSAGES / RECONNECTS)
       rabbit.ctl("close_all_connections", "the spec asks for a reconnect")
-      at = consumer.wait_consuming(program, at)
+      at, publishing_at = wait_connected(program, at, publishing_at)
     end
     assert.is_true(rabbit.eventually(function() return rabbit.queue_info(queue).messages == 0 end))
     assert.same(before, holdings(program))

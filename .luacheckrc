@@ -6,11 +6,11 @@ files["spec"] = { std = "luajit+busted" }
 
 -- What a handler sees, and nothing else.
 stds.moonrabbit = dofile "scripts/types/luacheck.lua"
-files["examples/**/handler.lua"] = { std = "moonrabbit" }
+files["examples"] = { std = "moonrabbit" }
 files["examples/**/*_spec.lua"] = { std = "luajit+busted" }
 
 -- What a configuration file sees, and nothing else.
-files["examples/**/moonrabbit.lua"] = { read_globals = { "env" } }
+files["examples/**/moonrabbit.lua"] = { std = "luajit", read_globals = { "env" } }
 
 -- Hostile scripts set what may not be set, and collect what nobody looks at.
 files["spec/sandbox/*/*.lua"] = { ignore = { "1..", "221", "241" } }

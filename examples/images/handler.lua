@@ -39,7 +39,7 @@ end
 return function(image, message)
   local format, width, height = measure(image)
   if not format then return "reject", "neither a PNG nor a JPEG" end
-  if not width or not height then return "reject", "the image is cut off" end
+  if not width or not height then return "reject", "the image is cut off or damaged" end
   local record = { image = message.id, format = format, width = width, height = height, bytes = #image }
   message:publish("", "image-sizes", record)
 end

@@ -4,9 +4,11 @@ local cjson = require "cjson"
 
 local here = debug.getinfo(1, "S").source:match("^@(.*/)") or ""
 
--- A PNG of one pixel, whole; and a JPEG as far as its frame header, of 640 by 480.
+-- A PNG of one pixel, whole; and a JPEG as far as its frame header, of 640 by 480: what begins it, JFIF's
+-- segment, one with a Huffman table, whose marker looks like a frame's, and the frame's own.
 local PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-local JPEG = "\255\216\255\224\0\16JFIF\0\1\1\0\0\1\0\1\0\0\255\192\0\17\8\1\224\2\128\3\1\34\0\2\17\1\3\17\1"
+local JPEG = "\255\216\255\224\0\16JFIF\0\1\1\0\0\1\0\1\0\0\255\196\0\8\0\1\2\3\4\5" ..
+  "\255\192\0\17\8\1\224\2\128\3\1\34\0\2\17\1\3\17\1"
 
 describe("images", function()
   local worker
@@ -39,8 +41,8 @@ describe("images", function()
   end)
 
   it("are rejected where they are cut off, wherever that is", function()
-    for length = 3, #JPEG - 11 do assert_rejected("the image is cut off", JPEG:sub(1, length)) end
-    assert_rejected("the image is cut off", "\137PNG\r\n\26\n\0\0\0\13IHDR\0\0")
+    for length = 3, #JPEG - 11 do assert_rejected("the image is cut off or damaged", JPEG:sub(1, length)) end
+    assert_rejected("the image is cut off or damaged", "\137PNG\r\n\26\n\0\0\0\13IHDR\0\0")
   end)
 
   it("of megabytes are measured in the memory that there is, larger ones never reach the handler", function()

@@ -10,7 +10,8 @@
 
 /* Options that stand without a value: the keys of scripts/config_keys.lua that are true or false. All others
  * take the next word. */
-static const char *const switches[] = { "broker-tls-verify", "declare-durable" };
+static const char *const switches[] = { "broker-tls-verify", "declare-durable",
+                                        "declare-single-active-consumer" };
 
 /* Options of `replay` that are no keys; the last takes a value. */
 static const char *const replay_options[] = { "bare", "json", "fail-on" };

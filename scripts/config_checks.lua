@@ -124,11 +124,20 @@ local function check_overflow(entries, overflow)
   end
 end
 
+-- Only quorum queues count deliveries; what the broker makes where no type is named, nobody knows here.
+local function check_delivery_limit(entries)
+  local limit, kind = entries["declare.delivery_limit"], entries["declare.type"]
+  if not limit or not limit.value or (kind and (kind.value == nil or kind.value == "quorum")) then return end
+  complain('%s, and %s: only quorum queues count deliveries, so give declare.type = "quorum" or ' ..
+    "leave this out", told(limit), kind and told(kind) or "declare.type is not set")
+end
+
 -- For a consumer that declares its queue.
 function M.check_declare(entries)
   local overflow, routing_key = entries["declare.overflow"], entries["declare.dead_letter_routing_key"]
   local kind, durable, queue = entries["declare.type"], entries["declare.durable"], entries.queue
   if set_by_somebody(overflow) then check_overflow(entries, overflow) end
+  check_delivery_limit(entries)
   if kind and kind.value == "quorum" and durable.value == false then
     complain("%s, and a quorum queue is always durable: leave this out", told(durable))
   end
@@ -165,9 +174,10 @@ local function check_dead_letters(consumers)
   end
 end
 
+-- Bindings are added and may differ.
 local function differing_declaration(a, b)
   for _, rule in ipairs(keys.consumer) do
-    local of_declare = rule.path:find("^declare%.")
+    local of_declare = rule.path:find("^declare%.") and rule.kind ~= "bindings"
     if of_declare and value_of(a, rule.path) ~= value_of(b, rule.path) then return rule.path end
   end
 end

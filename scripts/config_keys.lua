@@ -5,7 +5,7 @@
 local host, kinds = ...
 local integer, number, size, duration = kinds.integer, kinds.number, kinds.size, kinds.duration
 local boolean, text, path, list, choice = kinds.boolean, kinds.text, kinds.path, kinds.list, kinds.choice
-local with, WHOLE_MAX = kinds.with, kinds.WHOLE_MAX
+local bindings, with, WHOLE_MAX = kinds.bindings, kinds.with, kinds.WHOLE_MAX
 
 local KiB, MiB, GiB, TiB = 2 ^ 10, 2 ^ 20, 2 ^ 30, 2 ^ 40 -- sizes are in bytes
 local ms, second, minute, hour, day = 1e6, 1e9, 60e9, 3600e9, 86400e9 -- times are in nanoseconds
@@ -121,6 +121,9 @@ local a_url = 'a URL, such as "' .. DEFAULT_URL .. '"'
 local urls = 'a list of URLs, such as { "amqp://user:password@host:5672/%2f" } (in a flag: by commas)'
 local hosts = 'a list of HOST:PORT, such as { "api.example.com:443" } (in a flag: by commas)'
 
+local list_of_bindings = 'a list such as { { exchange = "orders", routing_key = "order.*" } } (in a flag: ' ..
+  "orders=order.*, by commas)"
+
 local ROOT = {
   { "broker.url", with(text(a_url), { refuse = refuse_url, max = 2048 }) }, -- its default is DEFAULT_URL
   { "broker.urls", with(list(urls), url) },
@@ -178,6 +181,9 @@ local CONSUMER = {
   { "declare.ttl", with(duration(nil, ms, 49 * day), { refuse = refuse_ttl }) },
   { "declare.dead_letter_exchange", with(text "an exchange's name, of at most 255 bytes", { empty = true }) },
   { "declare.dead_letter_routing_key", with(text "a routing key, of at most 255 bytes", { empty = true }) },
+  { "declare.bindings", bindings(list_of_bindings) },
+  { "declare.single_active_consumer", boolean(false) },
+  { "declare.delivery_limit", integer(nil, 0, 2 ^ 31 - 1) },
   { "http.allow", with(list(hosts), { refuse = refuse_allowed }) },
 }
 

@@ -26,6 +26,8 @@ function M.boolean(default) return { kind = "boolean", default = default } end
 function M.text(what, default) return { kind = "text", what = what, default = default, max = 255 } end
 function M.path(what) return { kind = "path", what = what, max = 4096 } end
 function M.list(what) return { kind = "list", what = what, max = 2048 } end
+-- From exchanges to a queue: { { exchange = text, routing_key = text } }.
+function M.bindings(what) return { kind = "bindings", what = what, max = 255 } end
 
 function M.choice(default, ...)
   return { kind = "text", what = problems.one_of { ... }, choices = { ... }, default = default, max = 255 }
@@ -159,9 +161,69 @@ local function evaluate_list(rule, raw, label, outside)
   return values
 end
 
+--- Bindings ---
+
+-- As a flag has it, EXCHANGE=ROUTING_KEY; without the sign the routing key is empty.
+local function binding_of(text)
+  local exchange, routing_key = text:match("^([^=]*)=?(.*)$")
+  return { exchange = exchange, routing_key = routing_key }
+end
+
+local function complain_of_strange_keys(item, label)
+  for name in next, item do
+    if name ~= "exchange" and name ~= "routing_key" then
+      complain("%s has %s, which is unknown: there are exchange, routing_key", label, show(name))
+    end
+  end
+end
+
+-- One binding with its routing key filled in, or nil after a complaint.
+local function evaluate_binding(rule, item, label)
+  if type(item) ~= "table" then
+    complain("%s is %s: give %s", label, show(item), rule.what)
+    return nil
+  end
+  complain_of_strange_keys(item, label)
+  local exchange, routing_key = item.exchange, item.routing_key
+  if routing_key == nil then routing_key = "" end
+  if exchange == "" then
+    complain('%s.exchange is "": the default exchange reaches every queue by its name and takes no ' ..
+      "bindings; name another, or leave this out", label)
+  elseif not is_text(exchange, rule) then
+    complain("%s.exchange is %s: give an exchange's name, of 1 to 255 bytes", label, show(exchange))
+  end
+  if not is_text(routing_key, { max = rule.max, empty = true }) then
+    complain("%s.routing_key is %s: give a routing key, of at most 255 bytes", label, show(routing_key))
+  end
+  return { exchange = exchange, routing_key = routing_key }
+end
+
+local function evaluate_bindings(rule, raw, label, outside)
+  local items, values, seen = raw, {}, {}
+  if outside then
+    items = split(raw)
+    for i, text in ipairs(items) do items[i] = binding_of(text) end
+  end
+  if type(items) ~= "table" or not M.length(items) then
+    local shown = type(raw) == "table" and "a table, but no list" or show(raw)
+    complain("%s is %s: give %s", label, shown, rule.what)
+    return nil
+  end
+  for i, item in ipairs(items) do
+    local here = ("%s[%d]"):format(label, i)
+    local value = evaluate_binding(rule, item, here)
+    local name = value and tostring(value.exchange) .. "\0" .. tostring(value.routing_key)
+    if name and seen[name] then complain("%s is what %s is: leave one of them out", here, seen[name]) end
+    if name then seen[name], values[#values + 1] = here, value end
+  end
+  return values
+end
+
+local evaluators = { list = evaluate_list, bindings = evaluate_bindings }
+
 -- The value that `raw` stands for, or nil after a complaint that begins with `label`.
 function M.evaluate(rule, ...)
-  return (rule.kind == "list" and evaluate_list or evaluate_scalar)(rule, ...)
+  return (evaluators[rule.kind] or evaluate_scalar)(rule, ...)
 end
 
 return M

@@ -143,6 +143,8 @@ static const struct field_place consumer_places[] = {
     EACH("declare.overflow", KIND_TEXT, declare.overflow),
     EACH("declare.dead_letter_exchange", KIND_TEXT, declare.dead_letter_exchange),
     EACH("declare.dead_letter_routing_key", KIND_TEXT, declare.dead_letter_routing_key),
+    EACH("declare.single_active_consumer", KIND_BOOLEAN, declare.single_active_consumer),
+    EACH("declare.delivery_limit", KIND_WHOLE, declare.delivery_limit),
     { NULL, KIND_TEXT, 0, NULL },
 };
 
@@ -523,11 +525,40 @@ static void take_list(lua_State *L, const char *path, char ***ret_items, size_t 
     lua_pop(L, 1);
 }
 
+static char *copy_field(lua_State *L, const char *name)
+{
+    lua_getfield(L, -1, name);
+    char *copy = copy_text(L, luaL_checkstring(L, -1));
+    lua_pop(L, 1);
+    return copy;
+}
+
+/* As take_list: config_free knows what was copied, even of a binding that was begun. */
+static void take_bindings(lua_State *L, struct declare_config *declare)
+{
+    lua_getfield(L, -1, "declare.bindings");
+    size_t count = lua_istable(L, -1) ? lua_objlen(L, -1) : 0;
+    if (count > 0) {
+        declare->bindings = calloc(count, sizeof *declare->bindings);
+        if (!declare->bindings)
+            no_memory(L);
+    }
+    while (declare->binding_count < count) {
+        struct binding_config *binding = &declare->bindings[declare->binding_count++];
+        lua_rawgeti(L, -1, (int)declare->binding_count);
+        binding->exchange = copy_field(L, "exchange");
+        binding->routing_key = copy_field(L, "routing_key");
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
 static void take_consumer(lua_State *L, struct consumer_config *consumer)
 {
     consumer->declare.max_length = consumer->declare.max_bytes = -1;
-    consumer->declare.ttl_ns = consumer->declare.expires_ns = -1;
+    consumer->declare.ttl_ns = consumer->declare.expires_ns = consumer->declare.delivery_limit = -1;
     take_values(L, consumer_places, consumer);
+    take_bindings(L, &consumer->declare);
     take_list(L, "http.allow", &consumer->http_allow, &consumer->http_allow_count);
     lua_getfield(L, -1, "declare.type");
     consumer->declare.has_type = !lua_isnil(L, -1);
@@ -628,6 +659,15 @@ static void free_list(char **items, size_t count)
     free(items);
 }
 
+static void free_bindings(struct declare_config *declare)
+{
+    for (size_t i = 0; i < declare->binding_count; i++) {
+        free(declare->bindings[i].exchange);
+        free(declare->bindings[i].routing_key);
+    }
+    free(declare->bindings);
+}
+
 static void free_texts(const struct field_place *places, void *object)
 {
     for (; places->path; places++) {
@@ -643,6 +683,7 @@ void config_free(struct config *config)
     for (size_t i = 0; i < config->consumer_count; i++) {
         struct consumer_config *consumer = &config->consumers[i];
         free_texts(consumer_places, consumer);
+        free_bindings(&consumer->declare);
         free_list(consumer->http_allow, consumer->http_allow_count);
     }
     free(config->consumers);

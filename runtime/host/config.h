@@ -39,6 +39,12 @@ struct broker_config {
 
 enum config_queue_type { CONFIG_QUEUE_CLASSIC, CONFIG_QUEUE_QUORUM };
 
+/* From an exchange to the queue. */
+struct binding_config {
+    char *exchange;    /* never the default exchange, "" */
+    char *routing_key; /* may be "" */
+};
+
 /* What `declare` says of the queue; absent numbers are -1, absent texts NULL. */
 struct declare_config {
     bool enabled;
@@ -51,6 +57,10 @@ struct declare_config {
     char *overflow; /* as x-overflow takes it */
     char *dead_letter_exchange;
     char *dead_letter_routing_key;
+    bool single_active_consumer;
+    int64_t delivery_limit;          /* quorum queues only */
+    struct binding_config *bindings; /* made after the declare */
+    size_t binding_count;
     /* Of delay queues, which no configuration names: how long an unused queue lasts, and that the broker
      * moves messages on with confirms. */
     int64_t expires_ns;

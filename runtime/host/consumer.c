@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/fields.h"
 #include "common/log.h"
+#include "host/caution.h"
 #include "host/handler_log.h"
 #include "host/ruling.h"
 
@@ -378,6 +379,9 @@ static void on_consuming(void *owner)
 {
     struct consumer *consumer = owner;
     consumer->active_ns = clock_now_ns();
+    if (!consumer->cautioned)
+        caution_log(consumer->config);
+    consumer->cautioned = true;
     consumer->context->events->consuming(consumer->context->owner, consumer);
 }
 
@@ -674,6 +678,18 @@ static bool same_text(const char *one, const char *other)
     return one == other || (one && other && strcmp(one, other) == 0);
 }
 
+static bool same_bindings(const struct declare_config *one, const struct declare_config *other)
+{
+    if (one->binding_count != other->binding_count)
+        return false;
+    for (size_t i = 0; i < one->binding_count; i++) {
+        if (!same_text(one->bindings[i].exchange, other->bindings[i].exchange) ||
+            !same_text(one->bindings[i].routing_key, other->bindings[i].routing_key))
+            return false;
+    }
+    return true;
+}
+
 static bool same_declare(const struct declare_config *one, const struct declare_config *other)
 {
     return one->enabled == other->enabled && one->type == other->type && one->has_type == other->has_type &&
@@ -681,7 +697,9 @@ static bool same_declare(const struct declare_config *one, const struct declare_
            one->max_bytes == other->max_bytes && one->ttl_ns == other->ttl_ns &&
            same_text(one->overflow, other->overflow) &&
            same_text(one->dead_letter_exchange, other->dead_letter_exchange) &&
-           same_text(one->dead_letter_routing_key, other->dead_letter_routing_key);
+           same_text(one->dead_letter_routing_key, other->dead_letter_routing_key) &&
+           one->single_active_consumer == other->single_active_consumer &&
+           one->delivery_limit == other->delivery_limit && same_bindings(one, other);
 }
 
 bool consumer_can_reload(const struct consumer *consumer, const struct consumer_config *config)

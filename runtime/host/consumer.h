@@ -97,7 +97,8 @@ struct consumer {
     bool subscribed; /* subscription is valid */
     bool channel_done;
     bool pool_done;
-    bool failed; /* `failed` was told */
+    bool failed;    /* `failed` was told */
+    bool cautioned; /* once, not at every subscription */
 };
 
 /* Starts the workers; `started` or `failed` follows. NULL with an error where it cannot even begin. */

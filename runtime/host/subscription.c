@@ -54,6 +54,24 @@ static void set_prefetch(struct subscription *subscription)
                &error);
 }
 
+/* The next binding, or, where all are made, the next step. */
+static void bind_or_go_on(struct subscription *subscription)
+{
+    const struct declare_config *declare = &subscription->config->declare;
+    struct error error;
+    if (subscription->bound == declare->binding_count) {
+        set_prefetch(subscription);
+        return;
+    }
+    const struct binding_config *binding = &declare->bindings[subscription->bound];
+    subscription->state = SUBSCRIPTION_BINDING;
+    check_sent(subscription,
+               connection_send_bind(subscription->broker->connection, subscription->channel,
+                                    subscription->config->queue, slice_of(binding->exchange),
+                                    slice_of(binding->routing_key), &error),
+               &error);
+}
+
 /* hostname-pid-consumer, and from the second session on its number: a stale tag never names a new consumer.
  */
 static void make_tag(struct subscription *subscription)
@@ -121,8 +139,7 @@ static const char *advice_for(const struct subscription *subscription, unsigned 
                                                        "to the consumer";
     case REPLY_PRECONDITION_FAILED:
         return "the queue exists with other properties: make `declare` say what it has, or delete the queue, "
-               "or "
-               "leave `declare` out";
+               "or leave `declare` out";
     case REPLY_ACCESS_REFUSED:
         return "give the user configure, write and read permission on the queue";
     case REPLY_RESOURCE_LOCKED:
@@ -132,11 +149,31 @@ static const char *advice_for(const struct subscription *subscription, unsigned 
     }
 }
 
+static void explain_unbound(const struct subscription *subscription, const struct event *event,
+                            struct error *error)
+{
+    const struct binding_config *binding = &subscription->config->declare.bindings[subscription->bound];
+    const char *advice = "see the broker's log";
+    if (event->code == REPLY_NOT_FOUND)
+        advice = "create the exchange, or correct its name in declare.bindings";
+    else if (event->code == REPLY_ACCESS_REFUSED)
+        advice = "give the user write permission on the queue and read permission on the exchange";
+    error_set(error, ERROR_FAILED,
+              "queue %s: it cannot be bound to the exchange %s with the routing key \"%s\": the broker says: "
+              "%u %.*s; %s",
+              subscription->config->queue, binding->exchange, binding->routing_key, event->code,
+              (int)event->text.size, event->text.data, advice);
+}
+
 static void explain_close(const struct subscription *subscription, const struct event *event,
                           struct error *error)
 {
-    error_set(error, ERROR_FAILED, "queue %s: the broker says: %u %.*s; %s", subscription->config->queue,
-              event->code, (int)event->text.size, event->text.data, advice_for(subscription, event->code));
+    if (subscription->state == SUBSCRIPTION_BINDING)
+        explain_unbound(subscription, event, error);
+    else
+        error_set(error, ERROR_FAILED, "queue %s: the broker says: %u %.*s; %s", subscription->config->queue,
+                  event->code, (int)event->text.size, event->text.data,
+                  advice_for(subscription, event->code));
 }
 
 /* Whatever took the channel away: true where the subscription was on its way to an end, which it has now
@@ -206,7 +243,11 @@ static void advance(struct subscription *subscription, const struct event *event
         declare_queue(subscription);
     } else if (state == SUBSCRIPTION_DECLARING && event->kind == EVENT_DECLARED) {
         subscription->messages_at_start = event->messages;
-        set_prefetch(subscription);
+        subscription->bound = 0;
+        bind_or_go_on(subscription);
+    } else if (state == SUBSCRIPTION_BINDING && event->kind == EVENT_BOUND) {
+        subscription->bound++;
+        bind_or_go_on(subscription);
     } else if (state == SUBSCRIPTION_LIMITING && event->kind == EVENT_QOS_SET) {
         subscribe(subscription);
     } else if (state == SUBSCRIPTION_SUBSCRIBING && event->kind == EVENT_CONSUMING) {

@@ -1,9 +1,11 @@
-/* One consumer's channel: opened, its queue declared, prefetch set, consumed, and again whenever the broker
- * takes any of that away.
+/* One consumer's channel: opened, its queue declared and bound, prefetch set, consumed, and again whenever
+ * the broker takes any of that away.
  *
- *     idle -> opening -> declaring -> limiting -> subscribing -> consuming -> cancelling -> cancelled ->
- * closing -> closed ^        |           |           |            |             |
- *       +--------+-- waiting (backoff) --+------------+-------------+   channel closed, consumer cancelled
+ *     idle -> opening -> declaring -> binding -> limiting -> subscribing -> consuming
+ *                |           |           |           |            |             |
+ *                +-----------+-----------+--------- waiting (backoff) ----------+   channel closed, cancelled
+ *
+ * and out of any of them to its end: cancelling -> cancelled -> closing -> closed.
  *
  * Prefetch is set before the consumer is, or the broker would flood (DESIGN of AMQP: basic.qos applies to
  * consumers that start after it). The set-up waits for nothing: each step's answer is an event that begins
@@ -25,6 +27,7 @@ enum subscription_state {
     SUBSCRIPTION_IDLE, /* no connection */
     SUBSCRIPTION_OPENING,
     SUBSCRIPTION_DECLARING,
+    SUBSCRIPTION_BINDING, /* one binding after the other */
     SUBSCRIPTION_LIMITING,
     SUBSCRIPTION_SUBSCRIBING,
     SUBSCRIPTION_CONSUMING,
@@ -58,6 +61,7 @@ struct subscription {
     enum subscription_state state;
     bool channel_open;
     bool consumed_once;
+    size_t bound;      /* while binding: how many are made */
     unsigned sessions; /* consumers begun: each has a tag of its own */
     char tag[SUBSCRIPTION_TAG_MAX];
     struct backoff backoff;

@@ -120,7 +120,7 @@ end
 --- configuration.md ---
 
 local KINDS = { integer = "whole number", number = "number", size = "size", duration = "time" }
-local OTHER_KINDS = { boolean = "true or false", list = "list", path = "path" }
+local OTHER_KINDS = { boolean = "true or false", list = "list", bindings = "list", path = "path" }
 
 -- Entries by key: { kind, default, names, unused } out of the line of facts below each headline.
 local function read_entries()

@@ -256,6 +256,8 @@ static const struct key_case key_cases[] = {
       "3000000" },
     { "declare.dead_letter_exchange", EACH(TEXT, declare.dead_letter_exchange), "none", "''", "", "a", "a",
       "b", "b" },
+    { "declare.single_active_consumer", EACH(BOOLEAN, declare.single_active_consumer), "false", "true",
+      "true", "false", "false", "true", "true" },
 };
 
 /* Writes "<prefix><path>=<value>", the path "a.b_c" as "a-b-c" or "A_B_C". */
@@ -380,6 +382,16 @@ static const struct value_case value_cases[] = {
     { { CONSUMER("declare = {}") }, EACH(BOOLEAN, declare.has_type), "false" },
     { { CONSUMER("declare = { type = 'classic' }") }, EACH(BOOLEAN, declare.has_type), "true" },
     { { CONSUMER("declare = { max_length = 'none' }") }, EACH(TEXT, declare.overflow), "none" },
+    { { CONSUMER("declare = {}") }, EACH(WHOLE, declare.delivery_limit), "-1" },
+    { { CONSUMER("declare = { type = 'quorum', delivery_limit = 0 }") },
+      EACH(WHOLE, declare.delivery_limit),
+      "0" },
+    { { HANDLER, .flags = { QUEUE, "declare-type=quorum", "declare-delivery-limit=7" } },
+      EACH(WHOLE, declare.delivery_limit),
+      "7" },
+    { { HANDLER, .flags = { QUEUE, "declare-single-active-consumer" } },
+      EACH(BOOLEAN, declare.single_active_consumer),
+      "true" },
     { { CONSUMER("declare = { max_length = 'none', max_bytes = 9 }") },
       EACH(TEXT, declare.overflow),
       "reject-publish" },
@@ -515,6 +527,42 @@ static void urls_that_are_taken_can_be_parsed(void **state)
             fail_msg("%s is taken and then refused: %s", urls[i], error.text);
         address_clear(&address);
     }
+}
+
+/* --- Bindings --- */
+
+static void assert_bindings(const struct input *input, const char *expected)
+{
+    char told[TEXT_MAX] = "";
+    struct config *config = load_well(input);
+    const struct declare_config *declare = &config->consumers[0].declare;
+    assert_true(declare->enabled);
+    for (size_t i = 0, used = 0; i < declare->binding_count; i++)
+        used += (size_t)snprintf(told + used, sizeof told - used, "[%s|%s]", declare->bindings[i].exchange,
+                                 declare->bindings[i].routing_key);
+    assert_string_equal(told, expected);
+    config_free(config);
+}
+
+static void bindings_come_from_everywhere(void **state)
+{
+    (void)state;
+    assert_bindings(&(struct input){ CONSUMER("declare = {}") }, "");
+    assert_bindings(&(struct input){ CONSUMER("declare = { bindings = {} }") }, "");
+    const struct input input = { CONSUMER(
+        "declare = { bindings = { { exchange = 'b', routing_key = 'x=1,y' }, { exchange = 'a' } } }") };
+    assert_bindings(&input, "[b|x=1,y][a|]");
+    const struct input flag = { HANDLER, .flags = { QUEUE, "declare-bindings=shop=order.*, audit,x=a=b" },
+                                .environment = { "MOONRABBIT_DECLARE_BINDINGS=y=#" } };
+    assert_bindings(&flag, "[shop|order.*][audit|][x|a=b]");
+    const struct input variable = { HANDLER, .flags = { QUEUE },
+                                    .environment = { "MOONRABBIT_DECLARE_BINDINGS=y=#" } };
+    assert_bindings(&variable, "[y|#]");
+    /* Queues of one name may be bound by several consumers. */
+    const struct input two = { CONSUMERS(
+        "{ queue = 'a', handler = 'handler.lua', declare = { bindings = { { exchange = 'x' } } } },"
+        "{ queue = 'a', handler = 'handler.lua', declare = {} }") };
+    assert_bindings(&two, "[x|]");
 }
 
 /* --- Names --- */
@@ -674,6 +722,7 @@ int main(void)
         cmocka_unit_test(values_come_from_where_they_should),
         cmocka_unit_test(the_broker_is_named_by_one_url_or_many),
         cmocka_unit_test(http_allow_is_a_list),
+        cmocka_unit_test(bindings_come_from_everywhere),
         cmocka_unit_test(urls_that_are_taken_can_be_parsed),
         cmocka_unit_test(consumers_of_one_queue_have_names_of_their_own),
         cmocka_unit_test(flags_go_to_every_consumer),

@@ -294,6 +294,17 @@ static void add_number(amqp_table_t *table, const char *key, int64_t value)
     entry->value.value.i64 = value;
 }
 
+/* Absent is false to the broker, so only true is said. */
+static void add_true(amqp_table_t *table, const char *key, bool value)
+{
+    if (!value)
+        return;
+    amqp_table_entry_t *entry = &table->entries[table->num_entries++];
+    entry->key = amqp_cstring_bytes(key);
+    entry->value.kind = AMQP_FIELD_KIND_BOOLEAN;
+    entry->value.value.boolean = 1;
+}
+
 static void add_text(amqp_table_t *table, const char *key, const char *value)
 {
     if (!value)
@@ -320,6 +331,8 @@ bool connection_send_declare(struct connection *connection, uint16_t channel, co
         add_text(&arguments, "x-overflow", declare->overflow);
         add_text(&arguments, "x-dead-letter-exchange", declare->dead_letter_exchange);
         add_text(&arguments, "x-dead-letter-routing-key", declare->dead_letter_routing_key);
+        add_true(&arguments, "x-single-active-consumer", declare->single_active_consumer);
+        add_number(&arguments, "x-delivery-limit", declare->delivery_limit);
         add_text(&arguments, "x-dead-letter-strategy", declare->at_least_once ? "at-least-once" : NULL);
     }
     amqp_queue_declare_t request = {

@@ -68,14 +68,17 @@ end
 ---@param queue string
 ---@param handler string Lua
 ---@param flags? table<string, any> options of the command line without their dashes
+---@param options? table as of moonrabbit.start
 ---@return table program of moonrabbit.start; its `space` is the workspace of handler.lua
-function consumer.start(queue, handler, flags)
+function consumer.start(queue, handler, flags, options)
   local space = workspace.new()
   local all = { queue = queue, broker = rabbit.url }
   for name, value in pairs(flags or {}) do
     all[name] = value
   end
-  local program = moonrabbit.start("run", consumer.write_handler(space, handler), unpack(arguments(all)))
+  local words = arguments(all)
+  words[#words + 1] = options
+  local program = moonrabbit.start("run", consumer.write_handler(space, handler), unpack(words))
   program.space = space
   return program
 end

@@ -102,13 +102,13 @@ describe("a queue is declared", function()
   end)
 
   it("with a delivery limit: the broker ends what comes back too often", function()
-    local queue = rabbit.name "limited"
+    local queue, dead = rabbit.name "limited", rabbit.queue "ended"
     local program = consumer.start(queue, 'return function(o, m) handled(o, m) return "requeue" end',
-      { ["declare-type"] = "quorum", ["declare-delivery-limit"] = 2, ["declare-max-length"] = "none" })
+      { ["declare-type"] = "quorum", ["declare-delivery-limit"] = 2, ["declare-max-length"] = "none",
+        ["declare-dead-letter-exchange"] = "", ["declare-dead-letter-routing-key"] = dead })
     consumer.wait_consuming(program)
     consumer.fill(queue, 1)
-    consumer.wait_handled(program, 3)
-    assert(rabbit.eventually(function() return rabbit.queue_info(queue).messages == 0 end))
+    assert(rabbit.eventually(function() return rabbit.queue_info(dead).messages == 1 end))
     assert.equal(3, consumer.stop(program).delivered)
   end)
 

@@ -285,7 +285,14 @@ static void on_errand_failed(void *owner, struct delivery *delivery, struct slic
           text, -1);
 }
 
-static const struct errands_events errands_events = { .done = on_errand_done, .failed = on_errand_failed };
+static void on_immovable(void *owner, struct delivery *delivery, enum errand errand)
+{
+    settle(owner, delivery, errand == ERRAND_RETRY ? SETTLE_REQUEUE : SETTLE_REJECT);
+}
+
+static const struct errands_events errands_events = { .done = on_errand_done,
+                                                      .failed = on_errand_failed,
+                                                      .immovable = on_immovable };
 
 /* Only the message that the worker was at is charged; the others go to other workers as if nothing had been.
  */

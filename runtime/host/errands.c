@@ -7,6 +7,7 @@
 #include "host/letter.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -105,25 +106,29 @@ bool errands_bury(struct errands *errands, struct delivery *delivery, const char
 
 /* Posting */
 
+/* The queue that a move goes to, as its letter says: the configuration may be another one by now. */
+static void name_target(const struct delivery *delivery, char to[TOPOLOGY_NAME_MAX])
+{
+    struct publication publication;
+    struct slice name = { .data = "", .size = 0 };
+    size_t offset = 0;
+    if (parcel_next(&delivery->parcel, &offset, &publication))
+        (void)wire_find(publication.attributes, WIRE_ROUTING_KEY, &name);
+    (void)snprintf(to, TOPOLOGY_NAME_MAX, "%.*s", (int)name.size, name.data);
+}
+
 /* Whether the queue that it goes to is there; messages of handlers go where they were told to. */
 static enum topology_answer ask(struct errands *errands, const struct delivery *delivery)
 {
-    const struct consumer_config *config = errands->config;
     struct declare_config arguments;
-    char name[RETRY_QUEUE_NAME_MAX];
-    switch (delivery->errand) {
-    case ERRAND_RETRY:
-        if (delivery->wait_ms <= 0)
-            return TOPOLOGY_READY;
-        arguments = topology_delay_queue(config, retry_step_ms(delivery->wait_ms));
-        retry_queue_name(config->queue, retry_step_ms(delivery->wait_ms), name);
-        return topology_ask(&errands->outlet->topology, name, &arguments);
-    case ERRAND_DEATH:
-        arguments = topology_dead_letter_queue(config);
-        return topology_ask(&errands->outlet->topology, config->dead_letter, &arguments);
-    default:
+    char name[TOPOLOGY_NAME_MAX];
+    if (delivery->errand == ERRAND_MESSAGES || (delivery->errand == ERRAND_RETRY && delivery->wait_ms <= 0))
         return TOPOLOGY_READY;
-    }
+    arguments = delivery->errand == ERRAND_RETRY
+                    ? topology_delay_queue(errands->config, retry_step_ms(delivery->wait_ms))
+                    : topology_dead_letter_queue(errands->config);
+    name_target(delivery, name);
+    return topology_ask(&errands->outlet->topology, name, &arguments);
 }
 
 static struct publisher *publisher_for(const struct errands *errands, const struct delivery *delivery)
@@ -156,6 +161,7 @@ void errands_turn(struct errands *errands, int64_t now_ns)
             postpone(delivery, now_ns);
             break;
         case TOPOLOGY_PENDING:
+            delivery->due_ns = 0; /* the answer wakes the loop */
             break;
         }
     }
@@ -193,13 +199,11 @@ static void complain(struct errands *errands, const struct delivery *delivery, s
 
 static void is_not_moved(struct errands *errands, struct delivery *delivery, struct slice text)
 {
-    char name[RETRY_QUEUE_NAME_MAX];
+    char name[TOPOLOGY_NAME_MAX];
     complain(errands, delivery, text);
-    if (delivery->parcel.failure == REPLY_NO_ROUTE && delivery->errand == ERRAND_RETRY) {
-        retry_queue_name(errands->config->queue, retry_step_ms(delivery->wait_ms), name);
+    if (delivery->parcel.failure == REPLY_NO_ROUTE) {
+        name_target(delivery, name);
         topology_forget(&errands->outlet->topology, name);
-    } else if (delivery->parcel.failure == REPLY_NO_ROUTE) {
-        topology_forget(&errands->outlet->topology, errands->config->dead_letter);
     }
     postpone(delivery, clock_now_ns());
     ledger_park(errands->ledger, delivery);
@@ -221,6 +225,10 @@ static void on_done(struct parcel *parcel)
     if (delivery->errand == ERRAND_MESSAGES) {
         delivery->errand = ERRAND_NONE;
         errands->events->failed(errands->owner, delivery, words);
+    } else if (parcel->failure == PARCEL_TOO_LARGE) {
+        const enum errand errand = delivery->errand;
+        delivery->errand = ERRAND_NONE;
+        errands->events->immovable(errands->owner, delivery, errand);
     } else {
         is_not_moved(errands, delivery, words);
     }

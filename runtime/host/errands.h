@@ -5,7 +5,8 @@
  * An errand is parked until the queue that it goes to is declared, then posted to a publisher. When all of it
  * is confirmed the owner settles the delivery. A move that fails is tried again with backoff for as long as
  * it takes, since the message must not be lost: what cannot be moved keeps its place in the prefetch, and the
- * log says so. Messages of a handler that fail are told to the owner, as a failure of the delivery. */
+ * log says so. Only one that never fits into a frame is told to the owner. Messages of a handler that fail
+ * are told to the owner, as a failure of the delivery. */
 #ifndef HOST_ERRANDS_H
 #define HOST_ERRANDS_H
 
@@ -22,6 +23,9 @@ struct errands_events {
     /* The handler's messages were not taken; the delivery has no errand any more and is neither held nor
      * settled. */
     void (*failed)(void *owner, struct delivery *delivery, struct slice text);
+    /* Its letter does not fit into a frame of this connection: as where errands_retry or errands_bury is
+     * false. */
+    void (*immovable)(void *owner, struct delivery *delivery, enum errand errand);
 };
 
 struct errands {

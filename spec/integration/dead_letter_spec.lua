@@ -73,6 +73,35 @@ describe("a dead letter", function()
     assert.equal(2000, #s:dead_letters(1)[1].body)
   end)
 
+  it("has headers as deep as they came, deeper than handlers can read them", function()
+    local s, dead = scene.new [[return function() error "on purpose" end]], rabbit.name "letters"
+    local deep, depth = {}, 100
+    local innermost = deep
+    for _ = 1, depth do
+      innermost.deeper = {}
+      innermost = innermost.deeper
+    end
+    innermost.tenant = "eu"
+    s:publish("x", { headers = deep })
+    s:settle(2, "--dead-letter", dead, "--retry-attempts", "2", "--retry-delay", "10ms")
+    local found = headers_of(letters_in(s, dead, 1)[1])
+    for _ = 1, depth do
+      found = found.deeper
+    end
+    assert.equal("eu", found.tenant)
+  end)
+
+  -- The broker's notes about where a message died would make its header frame one that nobody can read.
+  it("that has no room for marks in a frame is not made: the broker's own way is taken", function()
+    local s, dead = scene.new [[return function() error "on purpose" end]], rabbit.name "letters"
+    s:publish("x", { headers = { large = ("x"):rep(130800) } })
+    s:settle(2, "--dead-letter", dead, "--retry-attempts", "2")
+    assert(rabbit.eventually(function()
+      return assert(rabbit.queue_info(s.dead)).messages == 1
+    end))
+    assert.equal(0, s:waiting())
+  end)
+
   it("that is consumed from its queue is a message at its first attempt", function()
     local s, dead = scene.new [[
       return function(_, message)

@@ -422,12 +422,15 @@ bool connection_send_confirm_select(struct connection *connection, uint16_t chan
     return send_method(connection, channel, AMQP_CONFIRM_SELECT_METHOD, &request, error);
 }
 
-/* A header frame is no larger than its attributes: an attribute has more in front of it than a property. */
+/* A header frame is no larger than its attributes: an attribute has more in front of it than a property. The
+ * broker adds headers of its own where a message leaves a delay queue, and sends the frame even if it is too
+ * large then: whoever gets it loses the connection, each time anew. */
 size_t connection_attributes_max(const struct connection *connection)
 {
-    enum { FRAME_AROUND_HEADER = 64 };
+    enum { FRAME_AROUND_HEADER = 64, SHARE_OF_BROKER = 16 };
     int frame_max = amqp_get_frame_max(connection->state);
-    return frame_max > FRAME_AROUND_HEADER ? (size_t)frame_max - FRAME_AROUND_HEADER : 0;
+    int most = frame_max - frame_max / SHARE_OF_BROKER - FRAME_AROUND_HEADER;
+    return most > 0 ? (size_t)most : 0;
 }
 
 static struct slice name_in(struct slice attributes, enum wire_attribute_id id)

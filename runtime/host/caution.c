@@ -18,8 +18,7 @@ static const char *fate_of_rejected(const struct declare_config *declare)
 {
     if (!declare->enabled)
         return "rejected messages go to the queue's dead-letter exchange where it was made with one or a "
-               "policy "
-               "gives it one; else the broker drops them";
+               "policy gives it one; else the broker drops them";
     if (!declare->dead_letter_exchange)
         return "the broker drops rejected messages, unless a policy gives the queue a dead-letter exchange";
     return "rejected messages go to the dead-letter exchange of the queue, which drops what it cannot route";

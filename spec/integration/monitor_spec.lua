@@ -42,7 +42,8 @@ describe("the monitor", function()
   end
 
   it("says nothing where all is well", function()
-    local program, queue = start(ASKING, { ["memory-warning"] = "1TiB", ["memory-critical"] = "2TiB" })
+    local program, queue = start(ASKING, { ["memory-warning"] = "1TiB", ["memory-critical"] = "2TiB",
+      ["dead-letter"] = rabbit.name "monitor-dead" })
     consumer.fill(queue, 10)
     for _, line in ipairs(consumer.wait_handled(program, 10)) do
       assert.same({ "normal", false, false }, { line.status, line.over, line.critical })

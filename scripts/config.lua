@@ -29,7 +29,7 @@ local function sorted_keys(set)
   return names
 end
 
---- Flags and environment ---
+-- Flags and environment.
 
 local function flag_name(rule) return (rule.path:gsub("[._]", "-")) end
 local function variable_name(flag) return "MOONRABBIT_" .. flag:upper():gsub("-", "_") end
@@ -111,7 +111,7 @@ local function take_environment()
   end
 end
 
---- The file ---
+-- The file.
 
 local function copy(library, without)
   local result = {}
@@ -240,7 +240,7 @@ local function found_in(scope, prefix, given)
   return found
 end
 
---- Settling ---
+-- Settling.
 
 local function entry_of_file(rule, prefix, raw)
   local label = of_file(prefix .. rule.path)
@@ -288,7 +288,7 @@ local function settle_urls(entries)
   return { keys.DEFAULT_URL }
 end
 
---- Consumers ---
+-- Consumers.
 
 -- The list that the file has, or {} where it has none; nil after a complaint.
 local function listed_consumers(file)
@@ -368,7 +368,7 @@ local function settle_consumers(listed, flags_unknown)
   return consumers
 end
 
---- Handing over ---
+-- Handing over.
 
 -- A name of its own for each: the queue, with a number where another consumer has that name or that queue.
 local function name_consumers(consumers)

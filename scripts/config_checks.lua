@@ -37,7 +37,7 @@ local function check_order(entries, low, high, advice)
   end
 end
 
---- The broker ---
+-- The broker.
 
 local function has_tls(urls)
   for _, url in ipairs(urls) do
@@ -81,7 +81,7 @@ function M.check_root(entries, urls)
     "the warning must not come after the critical level")
 end
 
---- One consumer ---
+-- One consumer.
 
 local function check_handlers_at_once(entries)
   local workers, concurrency = pair_of(entries, "workers", "concurrency")
@@ -150,7 +150,7 @@ function M.check_declare(entries)
   end
 end
 
---- All consumers together ---
+-- All consumers together.
 
 local function value_of(consumer, path)
   return consumer.entries[path] and consumer.entries[path].value

@@ -12,7 +12,7 @@ local ms, second, minute, hour, day = 1e6, 1e9, 60e9, 3600e9, 86400e9 -- times a
 
 local DEFAULT_URL = "amqp://guest:guest@localhost:5672/%2f"
 
---- What is refused, and why ---
+-- What is refused, and why.
 
 local function refuse_missing_file(name)
   local reason = host.probe(name)
@@ -113,7 +113,7 @@ local function reject_where_limited(value_of)
   return (value_of "declare.max_length" ~= -1 or value_of "declare.max_bytes") and "reject-publish" or nil
 end
 
---- The keys ---
+-- The keys.
 
 local file = { refuse = refuse_missing_file }
 local url = { refuse = refuse_url }

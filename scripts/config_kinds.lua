@@ -12,7 +12,7 @@ local SECOND = 1e9
 
 local M = { WHOLE_MAX = WHOLE_MAX }
 
---- What rules are made of ---
+-- What rules are made of.
 
 local function ranged(kind)
   return function(default, min, max) return { kind = kind, default = default, min = min, max = max } end
@@ -62,7 +62,7 @@ local accepted = {
   path = function(rule) return rule.what end,
 }
 
---- From text or value to value ---
+-- From text or value to value.
 
 local function is_text(raw, rule)
   return type(raw) == "string" and #raw <= rule.max and (#raw > 0 or rule.empty) and not raw:find("%c")
@@ -125,7 +125,7 @@ local function evaluate_scalar(rule, raw, label, outside, folder)
   complain("%s is %s: %s", label, show(raw), advice or "give " .. accepted[rule.kind](rule))
 end
 
---- Lists ---
+-- Lists.
 
 local function split(text)
   local items = {}
@@ -161,7 +161,7 @@ local function evaluate_list(rule, raw, label, outside)
   return values
 end
 
---- Bindings ---
+-- Bindings.
 
 -- As a flag has it, EXCHANGE=ROUTING_KEY; without the sign the routing key is empty.
 local function binding_of(text)

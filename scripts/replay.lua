@@ -18,7 +18,7 @@ local function complain(format, ...)
   io.stderr:write("moonrabbit: ", format:format(...), "\n")
 end
 
---- Lines ---
+-- Lines.
 
 -- An iterator over the lines of a file: text, or nil and true for one that is longer than `most`.
 local function lines_of(file, most)
@@ -62,7 +62,7 @@ local function parse(line, bare)
   return message
 end
 
---- Progress ---
+-- Progress.
 
 local function new_progress(shown)
   local next_at = host.now()
@@ -78,7 +78,7 @@ local function new_progress(shown)
   return progress
 end
 
---- The run ---
+-- The run.
 
 local function open_trial(options)
   local flags = options.flags

@@ -10,7 +10,7 @@ local LEAK_BYTES = 1024 * 1024 -- what lives may grow by so much, of all message
 
 local VERDICTS = { "ack", "retry", "requeue", "reject", "error" }
 
---- Times ---
+-- Times.
 
 local function bucket_of(seconds)
   return math.floor(math.log(math.max(seconds * 1e9, 1)) / math.log(2) * STEPS)
@@ -36,7 +36,7 @@ local function percentile(times, share)
   return times.max
 end
 
---- Counting ---
+-- Counting.
 
 local Report = {}
 Report.__index = Report
@@ -120,7 +120,7 @@ function Report:seen(words)
   return seen
 end
 
---- Telling ---
+-- Telling.
 
 local function with_commas(number)
   local text = ("%d"):format(number):reverse():gsub("(%d%d%d)", "%1,"):reverse()

@@ -68,7 +68,6 @@ local function guard(name, write)
   end
 end
 
--- -----------------------------------------------------------------------------
 -- Libraries
 
 local tables = pick(table, "concat foreach foreachi getn insert maxn move remove sort")
@@ -137,7 +136,6 @@ local function json(cjson)
   return members
 end
 
--- -----------------------------------------------------------------------------
 -- require
 
 local modules = {
@@ -198,7 +196,6 @@ local function require(name)
   return module
 end
 
--- -----------------------------------------------------------------------------
 -- Globals
 
 local globals = pick(_G, [[_VERSION assert error getmetatable ipairs next rawequal select setmetatable

@@ -28,7 +28,7 @@ enum {
     FILE_STEPS_MAX = 50 * 1000 * 1000, /* instructions: half a second at most */
 };
 
-/* --- Where each value goes --- */
+/* Where each value goes */
 
 enum field_kind {
     KIND_TEXT,     /* char *, NULL where absent */
@@ -148,7 +148,7 @@ static const struct field_place consumer_places[] = {
     { NULL, KIND_TEXT, 0, NULL },
 };
 
-/* --- What scripts/config.lua gets from the world: the functions of its `host` --- */
+/* What scripts/config.lua gets from the world: the functions of its `host` */
 
 /* parse_size(text) -> bytes | nil */
 static int api_parse_size(lua_State *L)
@@ -355,7 +355,7 @@ static const luaL_Reg api_functions[] = {
     { NULL, NULL },
 };
 
-/* --- In: the state, and what it is given --- */
+/* In: the state, and what it is given */
 
 /* Bytes in use by one state; the allocator's own datum. */
 struct arena {
@@ -443,8 +443,7 @@ static void push_source(lua_State *L, const struct config_source *source)
     lua_setfield(L, -2, "environment");
 }
 
-/* --- Out: from the table on top of the stack into struct config; each function leaves the stack as it was
- * --- */
+/* Out: from the table on top of the stack into struct config; each function leaves the stack as it was */
 
 static _Noreturn void no_memory(lua_State *L)
 {
@@ -595,7 +594,7 @@ static bool take_problems(lua_State *L, struct buffer *problems)
     return any;
 }
 
-/* --- Loading --- */
+/* Loading */
 
 struct loading {
     const struct config_source *source;
@@ -648,7 +647,7 @@ struct config *config_load(const struct config_source *source, struct buffer *pr
     return NULL;
 }
 
-/* --- Freeing --- */
+/* Freeing */
 
 static void free_list(char **items, size_t count)
 {

@@ -64,8 +64,7 @@ static struct slice take_text(const struct order *order, const char *what, int i
     return text;
 }
 
-/* -----------------------------------------------------------------------------
- * Properties: each is at `index`, and goes to the parcel's attributes. */
+/* Properties: each is at `index`, and goes to the parcel's attributes. */
 
 struct property {
     const char *name;
@@ -245,8 +244,7 @@ static void put_properties(const struct order *order)
     put_defaults(order, given);
 }
 
-/* -----------------------------------------------------------------------------
- * Publishing */
+/* Publishing */
 
 static void check_arguments(const struct order *order)
 {

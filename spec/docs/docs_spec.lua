@@ -75,7 +75,7 @@ local function find_files(folder, pattern)
   return names
 end
 
---- The keys, as the program's own scripts have them ---
+-- The keys, as the program's own scripts have them.
 
 local function load_script(name, ...)
   return assert(loadfile(("%s/scripts/%s.lua"):format(root, name)))(...)
@@ -117,7 +117,7 @@ local function number_of(kind, text)
   return units[unit] and digits * units[unit]
 end
 
---- configuration.md ---
+-- configuration.md.
 
 local KINDS = { integer = "whole number", number = "number", size = "size", duration = "time" }
 local OTHER_KINDS = { boolean = "true or false", list = "list", bindings = "list", path = "path" }
@@ -188,7 +188,7 @@ describe("configuration.md", function()
   end
 end)
 
---- What is not used yet ---
+-- What is not used yet.
 
 -- What a worker that heeds a key cannot do without: the member of wire_setup, or the call. Of other keys the
 -- member of the configuration counts, as the tables of host/config.c name it.
@@ -228,7 +228,7 @@ describe("keys that configuration.md calls not used yet", function()
   end
 end)
 
---- Names in all pages ---
+-- Names in all pages.
 
 -- All matches of a pattern in every page and the man page, each with the first page that has it.
 local function words_in_pages(pattern)
@@ -308,7 +308,7 @@ describe("README.md", function()
   end)
 end)
 
---- Lua in the pages ---
+-- Lua in the pages.
 
 -- { text, line, name }: the name is that of a first line such as "-- handler.lua".
 local function blocks_of(page)
@@ -373,7 +373,7 @@ describe("examples", function()
   end)
 end)
 
---- handler.md ---
+-- handler.md.
 
 local function quoted_names(text)
   local names = {}
@@ -415,7 +415,7 @@ describe("handler.md", function()
   end)
 end)
 
---- architecture.md ---
+-- architecture.md.
 
 -- Names by folder, as the tree lists them, and as they are.
 local function tree_of_page()
@@ -460,7 +460,7 @@ describe("architecture.md", function()
   end)
 end)
 
---- moonrabbit.1 ---
+-- moonrabbit.1.
 
 describe("moonrabbit.1", function()
   it("is laid out without a warning", function()

@@ -31,7 +31,7 @@ struct input {
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-/* --- The folder --- */
+/* The folder */
 
 static char folder[] = "/tmp/moonrabbit-config.XXXXXX";
 static const char *const files[] = { "handler.lua",  "other.lua", "third.lua", "fourth.lua",
@@ -66,7 +66,7 @@ static int remove_folder(void **state)
     return chdir("/") == 0 && rmdir(folder) == 0 ? 0 : -1;
 }
 
-/* --- Loading --- */
+/* Loading */
 
 /* Loads from the input; NULL with the problems as one text in `problems`. */
 static struct config *load_with(const struct input *input, const char *file, char problems[TEXT_MAX])
@@ -117,7 +117,7 @@ static struct config *load_well(const struct input *input)
     return config;
 }
 
-/* --- Values --- */
+/* Values */
 
 enum kind { WHOLE, UNSIGNED, SIGNED, NUMBER, BOOLEAN, TEXT };
 
@@ -444,7 +444,7 @@ static void values_come_from_where_they_should(void **state)
     }
 }
 
-/* --- Broker URLs and lists --- */
+/* Broker URLs and lists */
 
 static void assert_urls(const struct input *input, const char *first, const char *second)
 {
@@ -529,7 +529,7 @@ static void urls_that_are_taken_can_be_parsed(void **state)
     }
 }
 
-/* --- Bindings --- */
+/* Bindings */
 
 static void assert_bindings(const struct input *input, const char *expected)
 {
@@ -565,7 +565,7 @@ static void bindings_come_from_everywhere(void **state)
     assert_bindings(&two, "[x|]");
 }
 
-/* --- Names --- */
+/* Names */
 
 static void consumers_of_one_queue_have_names_of_their_own(void **state)
 {
@@ -594,7 +594,7 @@ static void flags_go_to_every_consumer(void **state)
     config_free(config);
 }
 
-/* --- Files --- */
+/* Files */
 
 static void handlers_stand_beside_their_file(void **state)
 {
@@ -658,7 +658,7 @@ static void files_that_cannot_be_read_are_told_of(void **state)
     free(large);
 }
 
-/* --- Problems --- */
+/* Problems */
 
 struct problem_case {
     struct input input;

@@ -50,7 +50,7 @@ static const struct wire_setup usual = { .memory_bytes = 64 * MIB,
                                          .message_bytes = 16 * MIB,
                                          .seccomp = true };
 
-/* --- A folder with a script and a file beside it --- */
+/* A folder with a script and a file beside it */
 
 static char top[] = "/tmp/moonrabbit-confine-XXXXXX";
 
@@ -82,7 +82,7 @@ static int tear_down(void **context)
     return chdir("/") == 0 && rmdir(top) == 0 ? 0 : -1;
 }
 
-/* --- What is tried: each returns DONE or an errno --- */
+/* What is tried: each returns DONE or an errno */
 
 static struct folder folder;
 static pid_t parent;
@@ -316,7 +316,7 @@ static int compile_a_loop(void)
     return compiled ? DONE : EINVAL;
 }
 
-/* --- Trying it --- */
+/* Trying it */
 
 struct act {
     const char *name;
@@ -487,7 +487,7 @@ static void without_a_filter_calls_are_free(void **context)
     check(acts, COUNT_OF(acts), &unfiltered);
 }
 
-/* --- A kernel that refuses --- */
+/* A kernel that refuses */
 
 /* Both ways to a filter fail from now on, as where a container forbids them. */
 static bool refuse_filters(void)

@@ -65,8 +65,7 @@ static void assert_body(const struct parcel_sent *sent, const char *text)
         fail_msg("the body is %.*s and should be %s", (int)sent->body.size, sent->body.data, text);
 }
 
-/* -----------------------------------------------------------------------------
- * Bodies */
+/* Bodies */
 
 static const struct {
     const char *lua;
@@ -117,8 +116,7 @@ static void bodies_are_written(void **context)
     }
 }
 
-/* -----------------------------------------------------------------------------
- * Properties */
+/* Properties */
 
 static void every_property(void **context)
 {
@@ -192,8 +190,7 @@ static void expirations_are_times(void **context)
     }
 }
 
-/* -----------------------------------------------------------------------------
- * Headers */
+/* Headers */
 
 /* Each is the only header, so that its bytes are known. */
 static const struct {
@@ -282,8 +279,7 @@ static void headers_come_back(void **context)
     fixture_finish(&fixture);
 }
 
-/* -----------------------------------------------------------------------------
- * Replies */
+/* Replies */
 
 static void deliver_question(struct fixture *fixture, const char *reply_to, const char *correlation_id)
 {
@@ -333,8 +329,7 @@ static void replies(void **context)
     fixture_finish(&fixture);
 }
 
-/* -----------------------------------------------------------------------------
- * What is refused */
+/* What is refused */
 
 static const struct {
     const char *lua;
@@ -456,8 +451,7 @@ static void what_is_wrong_is_refused(void **context)
     fixture_finish(&fixture);
 }
 
-/* -----------------------------------------------------------------------------
- * When it is sent */
+/* When it is sent */
 
 static const struct {
     const char *how;
@@ -558,8 +552,7 @@ static void in_a_coroutine(void **context)
     fixture_finish(&fixture);
 }
 
-/* -----------------------------------------------------------------------------
- * Sizes */
+/* Sizes */
 
 /* Bodies around the size of a frame come in as few pieces as it takes, and whole. */
 static void large_bodies_come_in_pieces(void **context)
@@ -666,8 +659,7 @@ static void garbage_makes_way(void **context)
     fixture_finish(&fixture);
 }
 
-/* -----------------------------------------------------------------------------
- * setup and teardown */
+/* setup and teardown */
 
 static void from_setup_and_teardown(void **context)
 {

@@ -41,7 +41,7 @@ struct work {
     size_t untouched_count;
 };
 
-/* --- Choosing --- */
+/* Choosing */
 
 static bool has_id(const struct dead_order *order, const struct dead_letter *letter)
 {
@@ -64,7 +64,7 @@ static bool is_chosen(const struct work *work, const struct dead_letter *letter)
     return true;
 }
 
-/* --- Each action on one message --- */
+/* Each action on one message */
 
 static bool ack(struct work *work, uint64_t tag)
 {
@@ -198,7 +198,7 @@ static enum fate act(struct work *work, const struct dead_letter *letter, uint64
     }
 }
 
-/* --- Going through the queue --- */
+/* Going through the queue */
 
 /* How much of a body the action needs. */
 static size_t body_max(const struct dead_order *order)
@@ -257,7 +257,7 @@ static bool hand_back(struct work *work)
     return true;
 }
 
-/* --- What is said at the end --- */
+/* What is said at the end */
 
 static const char *plural(uint32_t count)
 {
@@ -323,7 +323,7 @@ static void tell_looked(const struct work *work)
                       order->queue, work->left, work->looked);
 }
 
-/* --- The whole --- */
+/* The whole */
 
 static bool work_through(struct work *work)
 {

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- Values --- */
+/* Values */
 
 static void put_escape(struct buffer *to, unsigned code)
 {
@@ -137,7 +137,7 @@ static void put_base64(struct buffer *to, struct slice bytes)
     (void)buffer_append_text(to, "\"");
 }
 
-/* --- Letters --- */
+/* Letters */
 
 static void put_name(struct buffer *to, const char *name)
 {

@@ -16,7 +16,7 @@ enum {
     NOT_FOUND = 404,
 };
 
-/* --- Waiting --- */
+/* Waiting */
 
 static bool refuse(const struct session *session, const char *what, const struct event *event,
                    struct error *error)
@@ -162,7 +162,7 @@ static bool await(struct session *session, enum event_kind kind, struct event *e
     return true;
 }
 
-/* --- Opening and closing --- */
+/* Opening and closing */
 
 static struct connection *dial(const struct broker_config *config, struct error *error)
 {
@@ -204,7 +204,7 @@ void session_close(struct session *session)
     buffer_clear(&session->body);
 }
 
-/* --- Taking --- */
+/* Taking */
 
 static bool keep_attributes(struct session *session, struct slice more, struct error *error)
 {
@@ -284,7 +284,7 @@ bool session_hand_back(struct session *session, uint64_t tag, struct error *erro
     return connection_send_nack(session->connection, CHANNEL, tag, error);
 }
 
-/* --- Publishing --- */
+/* Publishing */
 
 static bool begin_confirming(struct session *session, struct error *error)
 {

@@ -6,9 +6,9 @@
 #include "common/units.h"
 #include "host/handler_log.h"
 #include "host/recycles.h"
-#include "test/parcel.h"
 #include "test/publications.h"
 #include "test/trial.h"
+#include "test/trial_message.h"
 #include "worker/lua_cache.h"
 
 #include <limits.h>
@@ -221,7 +221,7 @@ static int deliver(lua_State *lua)
     struct trial_message message;
     struct error error;
     luaL_checktype(lua, 2, LUA_TTABLE);
-    parcel_read(lua, 2, &bench->attributes, &message);
+    trial_message_read(lua, 2, &bench->attributes, &message);
     if (!trial_deliver(&bench->trial, &message, &bench->outcome, &error))
         return complain(lua, error.text);
     push_outcome(lua, bench);
@@ -233,7 +233,7 @@ static int check_message(lua_State *lua)
     struct bench *bench = check_bench(lua);
     struct trial_message message;
     luaL_checktype(lua, 2, LUA_TTABLE);
-    parcel_read(lua, 2, &bench->attributes, &message);
+    trial_message_read(lua, 2, &bench->attributes, &message);
     return 0;
 }
 

@@ -117,7 +117,6 @@ static void end(struct buffer *to, size_t mark, bool list)
 static const struct tree_format fields_format = {
     .depth_max = FIELDS_DEPTH_MAX,
     .name_bytes_max = FIELDS_NAME_MAX,
-    .left_out = OWN_PREFIX,
     .put_null = fields_put_void,
     .put_boolean = fields_put_boolean,
     .put_number = put_number,
@@ -129,13 +128,16 @@ static const struct tree_format fields_format = {
 
 /* A field that is a table begins with its kind and four bytes of length, an attribute with its id and as
  * many: so the one is written over the other. */
-void lua_headers_write(lua_State *lua, int index, struct buffer *to)
+void lua_headers_write(lua_State *lua, int index, struct buffer *to, enum lua_headers_choice choice)
 {
     enum { HEAD_BYTES = 1 + sizeof(uint32_t) };
     _Static_assert((int)HEAD_BYTES == (int)WIRE_ATTRIBUTE_BYTES, "both heads have the same size");
     const uint8_t id = WIRE_HEADERS;
+    struct tree_format format = fields_format;
     size_t start = to->size;
-    tree_write(lua, index, "headers", &fields_format, to);
+    if (choice == LUA_HEADERS_NOT_OWN)
+        format.left_out = OWN_PREFIX;
+    tree_write(lua, index, "headers", &format, to);
     if (to->failed)
         return;
     if (to->data[start] == 'A')

@@ -13,10 +13,14 @@
 /* -> table. Raises where the bytes are no field table, or nest deeper than FIELDS_DEPTH_MAX. */
 void lua_headers_push(lua_State *lua, struct slice table);
 
-/* The other way round, for messages that a script publishes: appends the table at `index` (absolute) as
- * attribute WIRE_HEADERS. Whole numbers become integers, others doubles; texts, booleans, cjson.null, lists
- * and tables by name what they are. The host's own headers are left out. Raises where anything else is in it,
- * or it nests deeper than FIELDS_DEPTH_MAX. */
-void lua_headers_write(lua_State *lua, int index, struct buffer *to);
+enum lua_headers_choice {
+    LUA_HEADERS_ALL,
+    LUA_HEADERS_NOT_OWN, /* without the host's own (own_headers.h): a script must not pass those on */
+};
+
+/* The other way round: appends the table at `index` (absolute) as attribute WIRE_HEADERS. Whole numbers
+ * become integers, others doubles; texts, booleans, cjson.null, lists and tables by name what they are.
+ * Raises where anything else is in it, or it nests deeper than FIELDS_DEPTH_MAX. */
+void lua_headers_write(lua_State *lua, int index, struct buffer *to, enum lua_headers_choice choice);
 
 #endif

@@ -161,7 +161,7 @@ static void put_headers(const struct order *order, const struct property *proper
         (void)refuse(order, property->name, index, "give a table by name");
     check_copies(order, index, "CC", "the header CC");
     check_copies(order, index, "BCC", "the header BCC");
-    lua_headers_write(order->lua, index, order->to);
+    lua_headers_write(order->lua, index, order->to, LUA_HEADERS_NOT_OWN);
 }
 
 static const struct property properties[] = {

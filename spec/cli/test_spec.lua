@@ -104,6 +104,20 @@ describe("moonrabbit test", function()
       assert.same({}, worker:published())]]
   end)
 
+  it("gives a handler the headers that it is to see, those of a dead letter too", function()
+    folder:write("orders.lua", [[
+      return function(_, message)
+        local headers = message.headers
+        return "reject", ("%s %s %s"):format(headers["moonrabbit-reason"], headers.list[2], headers.deep.er)
+      end]])
+    assert_passes [[
+      open()
+      local headers = { ["moonrabbit-reason"] = "error", list = { 1, 2.5 }, deep = { er = true } }
+      assert.equal("error 2.5 true", worker:deliver({ body = {}, headers = headers }).reason)
+      assert.has_error(function() worker:deliver { headers = { deep = { er = print } } } end,
+        "headers.deep.er is a function, which only lives in this worker")]]
+  end)
+
   it("says what the last attempt comes to", function()
     assert_passes [[
       open { retry = { attempts = 3 } }

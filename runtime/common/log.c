@@ -86,33 +86,16 @@ static bool put(struct line *line, const char *text, size_t size)
     return true;
 }
 
-/* Puts the character at `text`, which takes `length` bytes there; 0: it is broken UTF-8. */
-static bool put_character(struct line *line, const char *text, size_t length)
-{
-    char escape[8];
-    unsigned control;
-    if (length == 0)
-        return put(line, "\xef\xbf\xbd", 3);
-    if (*text == '"' || *text == '\\')
-        return put(line, (const char[]){ '\\', *text }, 2);
-    if (*text == '\n')
-        return put(line, "\\n", 2);
-    if (*text == '\t')
-        return put(line, "\\t", 2);
-    if (!utf8_is_control(text, length, &control))
-        return put(line, text, length);
-    (void)snprintf(escape, sizeof escape, "\\u%04x", control);
-    return put(line, escape, 6);
-}
-
 /* Control characters and broken UTF-8 become escapes, so that no text can forge a line or break the JSON. */
 static void put_escaped(struct line *line, const char *text, size_t size)
 {
     const char *cursor = text;
     const char *end = cursor + size;
+    char room[UTF8_QUOTED_MAX + 1];
     while (cursor < end) {
         size_t length = utf8_length(cursor, (size_t)(end - cursor));
-        if (!put_character(line, cursor, length))
+        struct slice quoted = utf8_quoted(cursor, length, room);
+        if (!put(line, quoted.data, quoted.size))
             return;
         cursor += length > 0 ? length : 1;
     }

@@ -1,6 +1,8 @@
 /* UTF-8, by the table of RFC 3629; see utf8.h. */
 #include "common/utf8.h"
 
+#include <stdio.h>
+
 static size_t length_by_lead(unsigned char lead)
 {
     if (lead < 0x80)
@@ -37,4 +39,22 @@ bool utf8_is_control(const char *text, size_t length, unsigned *ret_code)
     bool c1 = length == 2 && bytes[0] == 0xc2 && bytes[1] < 0xa0;
     *ret_code = c1 ? bytes[1] : bytes[0];
     return c1 || bytes[0] < 0x20 || bytes[0] == 0x7f;
+}
+
+struct slice utf8_quoted(const char *text, size_t length, char room[UTF8_QUOTED_MAX + 1])
+{
+    unsigned code;
+    if (length == 0)
+        return slice_of("\xef\xbf\xbd");
+    if (*text == '\n')
+        return slice_of("\\n");
+    if (*text == '\t')
+        return slice_of("\\t");
+    if (*text == '"' || *text == '\\')
+        (void)snprintf(room, UTF8_QUOTED_MAX + 1, "\\%c", *text);
+    else if (utf8_is_control(text, length, &code))
+        (void)snprintf(room, UTF8_QUOTED_MAX + 1, "\\u%04x", code & 0xff);
+    else
+        return (struct slice){ .data = text, .size = length };
+    return slice_of(room);
 }

@@ -12,34 +12,15 @@
 
 /* Values */
 
-static void put_escape(struct buffer *to, unsigned code)
-{
-    char text[8];
-    int size = snprintf(text, sizeof text, "\\u%04x", code);
-    (void)buffer_append(to, text, size > 0 ? (size_t)size : 0);
-}
-
-static void put_character(struct buffer *to, const char *at, size_t length)
-{
-    unsigned code;
-    if (length == 0)
-        (void)buffer_append_text(to, "\xef\xbf\xbd");
-    else if (*at == '"' || *at == '\\')
-        (void)buffer_append(to, (const char[]){ '\\', *at }, 2);
-    else if (*at == '\n')
-        (void)buffer_append_text(to, "\\n");
-    else if (utf8_is_control(at, length, &code))
-        put_escape(to, code);
-    else
-        (void)buffer_append(to, at, length);
-}
-
 static void put_text(struct buffer *to, struct slice text)
 {
+    char room[UTF8_QUOTED_MAX + 1];
     (void)buffer_append_text(to, "\"");
-    for (size_t i = 0, length; i<text.size; i += length> 0 ? length : 1) {
-        length = utf8_length(text.data + i, text.size - i);
-        put_character(to, text.data + i, length);
+    for (size_t i = 0; i < text.size;) {
+        size_t length = utf8_length(text.data + i, text.size - i);
+        struct slice quoted = utf8_quoted(text.data + i, length, room);
+        (void)buffer_append(to, quoted.data, quoted.size);
+        i += length == 0 ? 1 : length;
     }
     (void)buffer_append_text(to, "\"");
 }

@@ -3,15 +3,9 @@
 -- needed.
 local dirent = require "posix.dirent"
 local moonrabbit = require "support.moonrabbit"
-local root = require "support.root"
+local project = require "support.project"
 local workspace = require "support.workspace"
-
-local function read(name)
-  local file = assert(io.open(root .. "/" .. name))
-  local text = file:read("*a")
-  file:close()
-  return text
-end
+local read, root = project.read, project.root
 
 -- Names in a folder of the project, sorted.
 local function names_in(folder)

@@ -5,9 +5,10 @@
 -- lua_message.c, ...) or from the program itself.
 local moonrabbit = require "support.moonrabbit"
 local process = require "support.process"
-local root = require "support.root"
 local stat = require "posix.sys.stat"
+local project = require "support.project"
 local workspace = require "support.workspace"
+local read, root = project.read, project.root
 
 local README = "README.md"
 local CONFIGURATION = "runtime/doc/configuration.md"
@@ -25,13 +26,6 @@ local NO_KEYS = { config = true, help = true, name = true, -- of the program, an
 local function cleanup()
   workspace.cleanup()
   moonrabbit.cleanup()
-end
-
-local function read(name)
-  local file = assert(io.open(root .. "/" .. name))
-  local text = file:read("*a")
-  file:close()
-  return text
 end
 
 -- The man page as it is printed: with plain dashes.

@@ -1,15 +1,9 @@
 -- What editors are told of handlers against what is so: the luacheck std has the sandbox's globals, the
 -- annotations a message's fields and the modules' functions. No broker is needed.
 local moonrabbit = require "support.moonrabbit"
-local root = require "support.root"
+local project = require "support.project"
 local workspace = require "support.workspace"
-
-local function read(name)
-  local file = assert(io.open(root .. "/" .. name))
-  local text = file:read("*a")
-  file:close()
-  return text
-end
+local read, root = project.read, project.root
 
 local function sorted(set)
   local list = {}

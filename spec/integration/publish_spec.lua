@@ -131,14 +131,7 @@ describe("a message whose handler publishes", function()
 end)
 
 describe("a broker short of memory", function()
-  local function allow(share)
-    assert(rabbit.ctl("set_vm_memory_high_watermark", share))
-  end
-
-  after_each(function()
-    allow("0.4")
-    require "support.cleanup"()
-  end)
+  after_each(require "support.cleanup")
 
   it("stops the hand-out, costs no connection and no memory, and gets all when it has room again", function()
     local COUNT = 8000
@@ -147,7 +140,7 @@ describe("a broker short of memory", function()
     local program = consumer.start(queue, FORWARD:format(target), { workers = 2, prefetch = 200,
       ["broker-heartbeat"] = "1s", ["broker-io-timeout"] = "1s", ["exit-when-idle"] = consumer.IDLE })
     consumer.wait_handled(program, 500)
-    allow("0.00001")
+    rabbit.raise_memory_alarm()
     assert(program:wait_log({ msg = "the broker blocks publishers" }, { timeout = consumer.PATIENCE }))
     local before, held = #consumer.told(program), process.rss(program.pid)
     linux.sleep(5) -- several heartbeats and io_timeouts long: the time is what is tested
@@ -155,7 +148,7 @@ describe("a broker short of memory", function()
     assert.is_true(after - before <= 500, ("%d messages were handed out while nothing could be published")
       :format(after - before))
     assert.is_true(process.rss(program.pid) - held < 4 * 1024 * 1024)
-    allow("0.4")
+    rabbit.end_memory_alarm()
     local counts = consumer.finish(program)
     assert.same({ COUNT, 0 }, { counts.acked, counts.redelivered })
     assert.same({}, consumer.told(program, "connection lost; what was under way on it comes again"))

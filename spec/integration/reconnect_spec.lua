@@ -229,14 +229,7 @@ describe("a channel that the broker closes", function()
 end)
 
 describe("a broker short of memory", function()
-  local function allow(share)
-    assert(rabbit.ctl("set_vm_memory_high_watermark", share))
-  end
-
-  after_each(function()
-    allow("0.4")
-    require "support.cleanup"()
-  end)
+  after_each(require "support.cleanup")
 
   it("is consumed from all the same", function()
     local queue, behind = rabbit.queue "alarm", rabbit.queue "alarm"
@@ -244,7 +237,7 @@ describe("a broker short of memory", function()
     consumer.fill(behind, 1000)
     local program = consumer.start(queue, SLOW, { ["exit-when-idle"] = consumer.IDLE, prefetch = 50 })
     consumer.wait_handled(program, 500)
-    allow("0.00001")
+    rabbit.raise_memory_alarm()
     local beginner = consumer.start(behind, consumer.TELL, { ["exit-when-idle"] = consumer.IDLE })
     assert.equal(1000, consumer.finish(beginner).acked)
     local counts = consumer.finish(program)

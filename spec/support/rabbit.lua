@@ -225,6 +225,23 @@ function rabbit.thaw_broker()
   frozen = nil
 end
 
+local USUAL_MEMORY, NO_MEMORY = "0.4", "0.00001" -- shares of the machine's that the broker may have
+local alarmed
+
+local function allow_memory(share)
+  assert(rabbit.ctl("set_vm_memory_high_watermark", share))
+  alarmed = share ~= USUAL_MEMORY
+end
+
+---Makes the broker short of memory: it blocks publishers until end_memory_alarm.
+function rabbit.raise_memory_alarm()
+  allow_memory(NO_MEMORY)
+end
+
+function rabbit.end_memory_alarm()
+  allow_memory(USUAL_MEMORY)
+end
+
 local FIRST_STEP_MS, STEP_PERCENT = 100, 15 -- as runtime/host/retry.h has them
 local LONGEST_STEP_MS = 60000               -- no spec waits longer
 
@@ -237,12 +254,15 @@ local function delete_delay_queues(queue)
   end
 end
 
----Starts the broker if the spec left it stopped or frozen, closes the spec's connections and deletes its
--- queues. For after_each.
+---Starts the broker if the spec left it stopped, frozen or short of memory, closes the spec's connections and
+-- deletes its queues. For after_each.
 function rabbit.cleanup()
   rabbit.thaw_broker()
   if away then
     rabbit.start_broker()
+  end
+  if alarmed then
+    rabbit.end_memory_alarm()
   end
   for _, connection in ipairs(connections) do
     connection:close()

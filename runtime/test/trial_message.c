@@ -115,7 +115,8 @@ static void read_headers(lua_State *lua, const struct message_field *field, stru
     lua_pushcfunction(lua, write_headers);
     lua_pushvalue(lua, -2);
     lua_pushlightuserdata(lua, attributes);
-    lua_call(lua, 2, 0);
+    if (lua_pcall(lua, 2, 0, 0) != 0)
+        (void)lua_error(lua);
 }
 
 /* The fields */

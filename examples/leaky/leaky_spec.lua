@@ -25,7 +25,8 @@ describe("a handler that leaks", function()
       assert.equal("ack", r.verdict)
       peak = math.max(peak, r.memory)
     end
-    assert(peak > 2 * MIB and peak < 4 * MIB, ("the state's peak was %d bytes"):format(peak))
+    -- A message that brings the state over `recycle.memory` is told with the new state's memory.
+    assert(peak > 1.5 * MIB and peak < 4 * MIB, ("the state's peak was %d bytes"):format(peak))
     local counts = worker:counts()
     assert.equal(1, counts.processes)
     assert(counts.recycled.memory >= 10, ("recycled %d times"):format(counts.recycled.memory))

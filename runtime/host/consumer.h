@@ -14,6 +14,7 @@
 #include "host/config.h"
 #include "host/errands.h"
 #include "host/handout.h"
+#include "host/leaks.h"
 #include "host/ledger.h"
 #include "host/limiter.h"
 #include "host/pool.h"
@@ -87,6 +88,7 @@ struct consumer {
     struct errands errands;
     struct limiter complaints; /* bounds the log lines about messages */
     struct recycles recycles;
+    struct leaks leaks;
     struct consumer_counts counts;
     unsigned oversized; /* held deliveries that are to be refused for their size */
     int64_t active_ns;  /* when the last delivery came or was settled */

@@ -103,6 +103,20 @@ void outlet_turn(struct outlet *outlet)
     broker_turn(&outlet->broker);
 }
 
+struct publisher_counts outlet_counts(const struct outlet *outlet)
+{
+    const struct publisher_counts *one = &outlet->moves.counts, *other = &outlet->messages.counts;
+    return (struct publisher_counts){ .published = one->published + other->published,
+                                      .confirmed = one->confirmed + other->confirmed,
+                                      .refused = one->refused + other->refused,
+                                      .returned = one->returned + other->returned };
+}
+
+unsigned outlet_unconfirmed(const struct outlet *outlet)
+{
+    return outlet->moves.confirms.open + outlet->messages.confirms.open;
+}
+
 bool outlet_is_empty(const struct outlet *outlet)
 {
     return publisher_is_empty(&outlet->moves) && publisher_is_empty(&outlet->messages);

@@ -46,6 +46,10 @@ void outlet_publish_loose(struct outlet *outlet, const char *consumer, struct sl
 
 void outlet_turn(struct outlet *outlet);
 
+/* Of both channels together. */
+struct publisher_counts outlet_counts(const struct outlet *outlet);
+unsigned outlet_unconfirmed(const struct outlet *outlet);
+
 /* Nothing is under way. */
 bool outlet_is_empty(const struct outlet *outlet);
 

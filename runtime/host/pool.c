@@ -374,6 +374,7 @@ void pool_replace(struct pool *pool, struct worker_process *worker, const char *
     }
     slot->successor =
         worker_spawn(pool->loop, pool->origin, pool->config, worker->lane, &worker_events, pool, &error);
+    pool->replaced += slot->successor != NULL;
     if (!slot->successor)
         log_error(log_message("a worker's successor did not start; the old one works on"),
                   log_text("error", error.text));

@@ -64,6 +64,7 @@ struct pool {
     struct worker_process **retired; /* stopping, or being killed; told of no more than results and logs */
     unsigned retired_count;
     unsigned retired_capacity;
+    uint64_t replaced; /* processes that pool_replace gave a successor */
     bool started;
     bool draining; /* no worker is started any more */
     bool stopping; /* nor does any go on */

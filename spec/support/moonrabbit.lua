@@ -6,6 +6,9 @@ local stdlib = require "posix.stdlib"
 local process = require "support.process"
 local root = require "support.root"
 
+-- Programs of many specs run at once, and have no default port to share: who wants a listener says so.
+stdlib.setenv("MOONRABBIT_STATUS_LISTEN", "off")
+
 local LOG_SHOWN_BYTES = 2000 -- of a log, in a message about what it lacks
 
 local moonrabbit = {

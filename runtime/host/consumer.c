@@ -482,8 +482,11 @@ static const struct subscription_events subscription_events = {
 
 static void on_log(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes)
 {
-    const struct consumer *consumer = owner;
-    handler_log_write(consumer->config->name, worker->lane, level, attributes);
+    struct consumer *consumer = owner;
+    consumer->handler_lines.per_second = consumer->context->handler_lines;
+    if (limiter_pass(&consumer->handler_lines, clock_now_ns()))
+        handler_log_write(consumer->config->name, worker->lane, level,
+                          limiter_take_held_back(&consumer->handler_lines), attributes);
 }
 
 static void on_recycled(void *owner, struct worker_process *worker, const struct wire_recycled *recycled)

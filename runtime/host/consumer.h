@@ -49,7 +49,8 @@ struct consumer_context {
     struct outlet *outlet; /* to publish */
     struct budget *budget;
     struct worker_origin origin;
-    char host[65]; /* this machine's name */
+    char host[65];          /* this machine's name */
+    unsigned handler_lines; /* log.handler_lines */
     const struct consumer_events *events;
     void *owner;
 };

@@ -440,6 +440,7 @@ static bool program_init(struct program *program, const struct config *config, s
         (void)snprintf(program->context.host, sizeof program->context.host, "host");
     if (!open_origin(program, config, error))
         return false;
+    program->context.handler_lines = config->log_handler_lines;
     program->budget.limit = (uint64_t)config->max_messages;
     program->exit_when_idle_ns = config->exit_when_idle_ns;
     program->shutdown_timeout_ns = config->shutdown_timeout_ns;

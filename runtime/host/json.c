@@ -87,7 +87,7 @@ void json_integer(struct buffer *to, const char *name, int64_t number)
     (void)buffer_printf(to, "%" PRId64, number);
 }
 
-void json_number(struct buffer *to, const char *name, double number)
+void json_double(struct buffer *to, const char *name, double number)
 {
     json_name(to, name);
     json_put_number(to, number);
@@ -107,5 +107,5 @@ void json_null(struct buffer *to, const char *name)
 
 void json_seconds(struct buffer *to, const char *name, int64_t nanoseconds)
 {
-    json_number(to, name, (double)nanoseconds / 1e9);
+    json_double(to, name, (double)nanoseconds / 1e9);
 }

@@ -28,7 +28,7 @@ void json_text(struct buffer *to, const char *name, const char *text); /* NULL: 
 void json_slice(struct buffer *to, const char *name, struct slice text);
 void json_unsigned(struct buffer *to, const char *name, uint64_t number);
 void json_integer(struct buffer *to, const char *name, int64_t number);
-void json_number(struct buffer *to, const char *name, double number);
+void json_double(struct buffer *to, const char *name, double number);
 void json_boolean(struct buffer *to, const char *name, bool value);
 void json_null(struct buffer *to, const char *name);
 void json_seconds(struct buffer *to, const char *name, int64_t nanoseconds);

@@ -57,7 +57,7 @@ static bool is_method(struct slice word)
 static bool parse_line(struct slice line, struct http_request *request)
 {
     struct slice method, target;
-    if (!take_word(&line, &method) || !take_word(&line, &target) || !is_method(method))
+    if (!take_word(&line, &method) || !take_word(&line, &target) || !is_method(method) || target.size == 0)
         return false;
     if (line.size != strlen("HTTP/1.1") || !begins_with(line, "HTTP/1."))
         return false;
@@ -86,6 +86,8 @@ static bool has_ended(struct slice rest)
 
 enum http_next http_next(struct slice bytes, struct http_request *request)
 {
+    if (bytes.size == 0)
+        return HTTP_MORE;
     const char *end = memchr(bytes.data, '\n', bytes.size);
     struct slice line = { .data = bytes.data, .size = end ? (size_t)(end - bytes.data) : bytes.size };
     if (line.size > 0 && line.data[line.size - 1] == '\r')

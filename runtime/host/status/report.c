@@ -23,7 +23,7 @@ static double unix_now(void)
 static void moment(struct buffer *to, const char *name, int64_t at_ns)
 {
     int64_t ago_ms = (clock_now_ns() - at_ns) / CLOCK_NS_PER_MS;
-    json_number(to, name, (double)(int64_t)(unix_now() * 1000 - (double)ago_ms) / 1000);
+    json_double(to, name, (double)(int64_t)(unix_now() * 1000 - (double)ago_ms) / 1000);
 }
 
 static void known_unsigned(struct buffer *to, const char *name, uint64_t number, bool known)
@@ -146,7 +146,7 @@ static void put_durations(struct buffer *to, const struct histogram *durations)
     uint64_t count = 0;
     json_open(to, "duration", '{');
     json_unsigned(to, "count", durations->count);
-    json_number(to, "sum", (double)durations->sum_ns / 1e9);
+    json_double(to, "sum", (double)durations->sum_ns / 1e9);
     json_open(to, "buckets", '[');
     for (int i = 0; i <= HISTOGRAM_BOUNDS; i++) {
         count += durations->counts[i];
@@ -193,7 +193,7 @@ static void put_recycles(struct buffer *to, const struct recycles *recycles)
     json_open(to, "recycles", '{');
     for (int reason = WIRE_RECYCLE_NONE + 1; reason < WIRE_RECYCLE_REASONS; reason++)
         json_unsigned(to, recycles_reason((enum wire_recycle_reason)reason), recycles->counts[reason]);
-    json_number(to, "pause_sum", (double)recycles->pauses.sum_ns / 1e9);
+    json_double(to, "pause_sum", (double)recycles->pauses.sum_ns / 1e9);
     json_open(to, "recent", '[');
     for (unsigned before = RECYCLES_KEPT; before-- > 0;) {
         const struct recycle_event *event = recycles_recent(recycles, before);
@@ -245,9 +245,9 @@ static void put_leaks(struct buffer *to, const struct leaks *leaks)
         json_text(to, "path", suspect->path);
         json_text(to, "kind", suspect->kind);
         json_unsigned(to, "entries", suspect->entries);
-        json_number(to, "entries_per_message", suspect->entries_per_message);
+        json_double(to, "entries_per_message", suspect->entries_per_message);
         json_unsigned(to, "bytes", suspect->bytes);
-        json_number(to, "bytes_per_message", suspect->bytes_per_message);
+        json_double(to, "bytes_per_message", suspect->bytes_per_message);
         json_text(to, "sample", suspect->sample);
         json_unsigned(to, "worker", suspect->lane + 1);
         moment(to, "time", suspect->found_ns);
@@ -306,7 +306,7 @@ void report_write(const struct program *program, struct buffer *to)
     json_text(to, "version", MOONRABBIT_VERSION);
     json_text(to, "host", program->context.host);
     json_integer(to, "pid", getpid());
-    json_number(to, "time", (double)(int64_t)(unix_now() * 1000) / 1000);
+    json_double(to, "time", (double)(int64_t)(unix_now() * 1000) / 1000);
     json_seconds(to, "uptime", clock_now_ns() - program->started_ns);
     json_text(to, "phase", phases[program->phase]);
     json_boolean(to, "ready", health_is_ready(program, NULL));

@@ -104,7 +104,9 @@ describe("the status listener", function()
     local other = rabbit.queue "status-other"
     publish(queue, bodies_of { ack = 20, retry = 1, requeue = 1, reject = 1, error = 1, memory = 1, time = 1,
       death = 1, publish = 3 }, { to = other })
-    local status = wait_status(address, function(it) return it.acked == 25 and it.dead_letters == 6 end)
+    local status = wait_status(address, function(it)
+      return it.acked == 25 and it.dead_letters == 6 and it.unacked == 0
+    end)
     local one = status.consumers[1]
     assert.same({ ack = 25, retry = 1, requeue = 1, reject = 1, error = 2, undecodable = 1, out_of_memory = 2,
       out_of_time = 2, crashed = 2 }, one.verdicts)
@@ -119,7 +121,8 @@ describe("the status listener", function()
     local values = http.samples(text)
     local function value(name, labels)
       local series = ('moonrabbit_%s{consumer="%s",queue="%s"%s}'):format(name, queue, queue, labels or "")
-      return assert(values[series], series)
+      assert.is_number(values[series], series)
+      return values[series]
     end
     for verdict, count in pairs(one.verdicts) do
       assert.equal(count, value("verdicts_total", (',verdict="%s"'):format(verdict)))

@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 30
 
 SOURCES := $(sort $(wildcard runtime/*.c runtime/common/*.c runtime/host/*.c runtime/host/*/*.c \
   runtime/worker/*.c runtime/test/*.c))
-SCRIPTS := $(sort $(wildcard scripts/*.lua))
+SCRIPTS := $(sort $(wildcard scripts/*.lua scripts/*.html))
 UNIT_TESTS := $(sort $(wildcard spec/unit/*_test.c))
 BENCHMARKS := $(sort $(wildcard spec/bench/*.c))
 FUZZERS := $(sort $(wildcard spec/fuzz/*_fuzz.c))
@@ -148,7 +148,7 @@ say = @printf '  %-8s %s\n'
 
 $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
 
-# Each scripts/NAME.lua becomes script_NAME and script_NAME_size, as declared in runtime/common/scripts.h.
+# Each scripts/NAME.lua becomes script_NAME and script_NAME_size, scripts/NAME.html script_NAME_html, as declared in runtime/common/scripts.h.
 build/gen/scripts.c: $(SCRIPTS) Makefile
 	$(say) embed '$(SCRIPTS)'
 	$(Q)mkdir -p $(@D)

@@ -98,6 +98,8 @@ static const char options_text[] =
 
 static const char run_options_text[] =
     "  --shutdown-timeout TIME  how long a stop waits for running handlers (30s)\n"
+    "  --status-listen ADDRESS  HOST:PORT of metrics and status page, or off\n"
+    "                           (127.0.0.1:9464)\n"
     "  --max-messages N         settle exactly N messages, then stop\n"
     "  --exit-when-idle TIME    stop when the queue has been empty that long\n";
 

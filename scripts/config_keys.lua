@@ -148,6 +148,7 @@ local ROOT = {
   { "shutdown_timeout", duration(30 * second, 0, hour) },
   { "log.level", choice("info", "debug", "info", "warning", "error") },
   { "log.format", choice("auto", "auto", "logfmt", "json") },
+  { "log.handler_lines", integer(10000, 1, 1e6) },
   { "max_messages", with(integer(0, 1, WHOLE_MAX), { per_run = true }) },
   { "exit_when_idle", with(duration(-1, 0, day), { per_run = true }) },
 }

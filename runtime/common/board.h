@@ -24,8 +24,9 @@ struct board {
         revoked_from;            /* messages with this seq and above are not to be begun; UINT64_MAX: none */
     _Atomic int64_t started_ns;  /* when `started` was begun (monotonic, the same clock in both processes) */
     _Atomic uint64_t heap_bytes; /* the Lua heap when last looked at */
-    _Atomic uint32_t memory_status; /* enum memory_status: the host's word for memory.check */
-    _Atomic uint64_t recycles;      /* states closed since the process began */
+    _Atomic uint64_t heap_peak_bytes; /* the most that this state has had, by then */
+    _Atomic uint32_t memory_status;   /* enum memory_status: the host's word for memory.check */
+    _Atomic uint64_t recycles;        /* states closed since the process began */
 };
 
 /* Host: makes the page as a memfd (close-on-exec is the caller's affair) and maps it. NULL with error. */

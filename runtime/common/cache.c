@@ -374,7 +374,7 @@ static void add_shard(const struct cache *cache, const struct shard *shard, stru
     stats->resets += wide_get(&head->resets);
 }
 
-void cache_read_stats(struct cache *cache, struct cache_stats *stats)
+void cache_read_stats(const struct cache *cache, struct cache_stats *stats)
 {
     const struct cache_geometry *geometry = &cache->geometry;
     uint32_t limit = space_limit(cache);

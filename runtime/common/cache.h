@@ -127,7 +127,7 @@ void cache_clear(struct cache *cache, struct slice prefix);
 enum cache_result cache_keys(struct cache *cache, struct slice prefix, size_t most, struct buffer *keys);
 
 /* Takes no lock: what changes meanwhile is counted before or after. */
-void cache_read_stats(struct cache *cache, struct cache_stats *stats);
+void cache_read_stats(const struct cache *cache, struct cache_stats *stats);
 int64_t cache_default_ttl_ns(const struct cache *cache);
 
 /* Moves the clock of this region, for tests: nanoseconds added to the monotonic clock, in every process. */

@@ -338,6 +338,11 @@ struct log_field log_unsigned(const char *key, uint64_t value)
     return log_integer(key, value > INT64_MAX ? INT64_MAX : (int64_t)value);
 }
 
+struct log_field log_suppressed(uint64_t lines)
+{
+    return lines ? log_unsigned("suppressed", lines) : log_text("suppressed", NULL);
+}
+
 struct log_field log_duration(const char *key, int64_t nanoseconds)
 {
     return (struct log_field){

@@ -46,6 +46,7 @@ struct log_field log_text(const char *key, const char *text); /* NULL text is le
 struct log_field log_bytes(const char *key, const char *text, size_t size);
 struct log_field log_integer(const char *key, int64_t value);
 struct log_field log_unsigned(const char *key, uint64_t value);
+struct log_field log_suppressed(uint64_t lines); /* how many were left out before this one; 0 is left out */
 struct log_field log_duration(const char *key, int64_t nanoseconds);
 
 /* log_info(log_message("worker ready"), log_integer("pid", pid)); */

@@ -35,4 +35,8 @@ extern const size_t script_replay_size;
 extern const char script_replay_report[];
 extern const size_t script_replay_report_size;
 
+/* scripts/status.html: the page at / of the status listener (host/status). */
+extern const char script_status_html[];
+extern const size_t script_status_html_size;
+
 #endif

@@ -177,7 +177,7 @@ bool wire_take_result(struct slice *payload, struct wire_result *result)
     COPY(cursor, result->verdict);
     COPY(cursor, result->elapsed_ns);
     COPY(cursor, result->delay_ns);
-    return true;
+    return result->verdict >= WIRE_ACK && result->verdict < WIRE_VERDICTS;
 }
 
 bool wire_take_ready(struct slice *payload, struct wire_ready *ready)

@@ -86,6 +86,8 @@ enum wire_verdict {
     WIRE_OUT_OF_TIME = 9,   /* it used up limits.deadline; TEXT says where */
 };
 
+enum { WIRE_VERDICTS = WIRE_OUT_OF_TIME + 1 }; /* one more than the highest */
+
 struct wire_setup {
     uint64_t memory_bytes;  /* limits.memory */
     int64_t deadline_ns;    /* limits.deadline */
@@ -214,7 +216,7 @@ void wire_stamp_deliver(char *to, const struct wire_deliver *deliver);
  * short. */
 bool wire_take_setup(struct slice *payload, struct wire_setup *setup);
 bool wire_take_deliver(struct slice *payload, struct wire_deliver *deliver); /* sizes are checked to add up */
-bool wire_take_result(struct slice *payload, struct wire_result *result);
+bool wire_take_result(struct slice *payload, struct wire_result *result); /* with a verdict that there is */
 bool wire_take_ready(struct slice *payload, struct wire_ready *ready);
 bool wire_take_log(struct slice *payload, struct wire_log *log);
 bool wire_take_recycled(struct slice *payload,

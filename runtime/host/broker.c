@@ -14,11 +14,25 @@ static void dial_next(struct broker *broker);
 
 static void tell_all(struct broker *broker, bool up)
 {
-    for (unsigned i = 0; i < broker->channel_count; i++) {
+    for (unsigned i = 0; i <= broker->channel_count; i++) {
         const struct broker_listener *listener = &broker->channels[i];
         if (listener->owner)
             (up ? listener->up : listener->down)(listener->owner);
     }
+}
+
+static void set_blocked(struct broker *broker, bool blocked)
+{
+    if (broker->blocked && !blocked)
+        broker->blocked_ns += clock_now_ns() - broker->blocked_since_ns;
+    if (blocked && !broker->blocked)
+        broker->blocked_since_ns = clock_now_ns();
+    broker->blocked = blocked;
+}
+
+int64_t broker_blocked_ns(const struct broker *broker)
+{
+    return broker->blocked_ns + (broker->blocked ? clock_now_ns() - broker->blocked_since_ns : 0);
 }
 
 static void drop_connection(struct broker *broker)
@@ -28,7 +42,8 @@ static void drop_connection(struct broker *broker)
     ev_timer_stop(broker->loop, &broker->heartbeat);
     connection_free(broker->connection);
     broker->connection = NULL;
-    broker->blocked = broker->broken = false;
+    broker->broken = false;
+    set_blocked(broker, false);
 }
 
 static void wait_and_dial(struct broker *broker)
@@ -72,13 +87,13 @@ static void connection_event(struct broker *broker, const struct event *event)
     struct error error;
     switch (event->kind) {
     case EVENT_BLOCKED:
-        broker->blocked = true;
+        set_blocked(broker, true);
         connection_set_patient(broker->connection, true);
         log_warning(log_message("the broker blocks publishers: it is short of memory or disk"),
                     log_bytes("reason", event->text.data, event->text.size));
         break;
     case EVENT_UNBLOCKED:
-        broker->blocked = false;
+        set_blocked(broker, false);
         connection_set_patient(broker->connection, false);
         log_info(log_message("the broker takes publishes again"));
         break;
@@ -103,7 +118,7 @@ static void dispatch(struct broker *broker, const struct event *event)
         return;
     }
     unsigned index = event->channel - 1u;
-    if (index < broker->channel_count && broker->channels[index].owner)
+    if (index <= broker->channel_count && broker->channels[index].owner)
         broker->channels[index].event(broker->channels[index].owner, event);
 }
 
@@ -154,9 +169,8 @@ static void connection_is_up(struct broker *broker, struct connection *connectio
 {
     broker->connection = connection;
     broker->state = BROKER_UP;
-    if (broker->was_up)
-        broker->reconnects++;
-    broker->was_up = true;
+    broker->reconnects += broker->was_connected;
+    broker->was_up = broker->was_connected = true;
     ev_io_set(&broker->readable, connection_fd(connection), EV_READ);
     ev_io_set(&broker->writable, connection_fd(connection), EV_WRITE);
     ev_io_start(broker->loop, &broker->readable);
@@ -228,11 +242,17 @@ static void on_dialed(void *owner, const struct dial_result *result)
     }
 }
 
+/* The spare one too. */
+static unsigned channels_asked(const struct broker *broker)
+{
+    return broker->channel_count < UINT16_MAX ? broker->channel_count + 1 : broker->channel_count;
+}
+
 static void dial_next(struct broker *broker)
 {
     struct error error;
     broker->state = BROKER_DIALING;
-    broker->dial = dial_start(broker->loop, broker->config, broker->channel_count, broker->next_url,
+    broker->dial = dial_start(broker->loop, broker->config, channels_asked(broker), broker->next_url,
                               on_dialed, broker, &error);
     if (!broker->dial) {
         log_error(log_message("cannot connect"), log_text("error", error.text));
@@ -248,7 +268,7 @@ bool broker_init(struct broker *broker, struct ev_loop *loop, const struct broke
                                .purpose = purpose,
                                .channel_count = channel_count,
                                .backoff = reconnect_backoff };
-    broker->channels = calloc(channel_count, sizeof *broker->channels);
+    broker->channels = calloc((size_t)channel_count + 1, sizeof *broker->channels);
     if (!broker->channels)
         return error_set(error, ERROR_FAILED, "no memory for %u channels", channel_count);
     ev_io_init(&broker->readable, on_readable, -1, EV_READ);
@@ -285,6 +305,22 @@ uint16_t broker_channel_take(struct broker *broker, const struct broker_listener
     return 0;
 }
 
+unsigned broker_channels_taken(const struct broker *broker)
+{
+    unsigned taken = 0;
+    for (unsigned i = 0; i < broker->channel_count; i++)
+        taken += broker->channels[i].owner != NULL;
+    return taken;
+}
+
+uint16_t broker_channel_spare(struct broker *broker, const struct broker_listener *listener)
+{
+    if (broker->channel_count >= UINT16_MAX)
+        return 0;
+    broker->channels[broker->channel_count] = *listener;
+    return (uint16_t)(broker->channel_count + 1);
+}
+
 void broker_channel_release(struct broker *broker, uint16_t channel)
 {
     if (channel)
@@ -296,7 +332,7 @@ bool broker_start(struct broker *broker, struct error *error)
     broker->give_up_ns = clock_now_ns() + broker->config->wait_ns;
     broker->state = BROKER_DIALING;
     broker->dial =
-        dial_start(broker->loop, broker->config, broker->channel_count, 0, on_dialed, broker, error);
+        dial_start(broker->loop, broker->config, channels_asked(broker), 0, on_dialed, broker, error);
     return broker->dial != NULL;
 }
 

@@ -33,7 +33,7 @@ struct broker {
     struct ev_loop *loop;
     const struct broker_config *config;
     const char *purpose;              /* of the connection, for the log */
-    unsigned channel_count;           /* at most so many */
+    unsigned channel_count;           /* at most so many, and the spare one */
     struct broker_listener *channels; /* number n is at n - 1; owner NULL: free */
     enum broker_state state;
     struct connection *connection; /* valid when up or closing */
@@ -41,9 +41,12 @@ struct broker {
     size_t next_url;
     struct backoff backoff;
     int64_t give_up_ns; /* before the first success: when to stop trying */
-    bool was_up;
-    bool blocked; /* nothing is to be published */
-    bool broken;  /* broker_fail was called: dropped at the end of the turn */
+    bool was_up;        /* the broker was reached, by this connection or another: it is waited for */
+    bool was_connected;
+    bool blocked;             /* nothing is to be published */
+    int64_t blocked_since_ns; /* valid while blocked */
+    int64_t blocked_ns;       /* how long earlier times lasted, together */
+    bool broken;              /* broker_fail was called: dropped at the end of the turn */
     struct error failure;
     ev_io readable;
     ev_io writable;
@@ -66,6 +69,12 @@ uint16_t broker_channel_take(struct broker *broker, const struct broker_listener
                              struct error *error);
 void broker_channel_release(struct broker *broker, uint16_t channel);
 
+unsigned broker_channels_taken(const struct broker *broker); /* without the spare one */
+
+/* The one channel beside those, for what is good to have: its number lies above all others, and a broker that
+ * does not allow so many is no broker with too few. 0 where there is no such number. */
+uint16_t broker_channel_spare(struct broker *broker, const struct broker_listener *listener);
+
 bool broker_start(struct broker *broker, struct error *error);
 
 /* Closes the connection in order; `stopped` is called when the broker has answered, or the connection is
@@ -77,6 +86,9 @@ void broker_stop(struct broker *broker);
 void broker_is_useful(struct broker *broker);
 
 bool broker_is_up(const struct broker *broker);
+
+/* How long it has blocked publishers, since the start, in all. */
+int64_t broker_blocked_ns(const struct broker *broker);
 void broker_fail(struct broker *broker, const struct error *error);
 
 /* Makes the loop turn again as soon as the connection takes settlements. */

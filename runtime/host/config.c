@@ -106,6 +106,7 @@ static const struct field_place root_places[] = {
     ROOT("shutdown_timeout", KIND_WHOLE, shutdown_timeout_ns),
     ROOT_CHOICE("log.level", log_level, level_words),
     ROOT_CHOICE("log.format", log_format, format_words),
+    ROOT("log.handler_lines", KIND_UNSIGNED, log_handler_lines),
     ROOT("max_messages", KIND_WHOLE, max_messages),
     ROOT("exit_when_idle", KIND_WHOLE, exit_when_idle_ns),
     { NULL, KIND_TEXT, 0, NULL },

@@ -123,8 +123,9 @@ struct config {
     int64_t shutdown_timeout_ns;
     enum log_level log_level;
     enum log_format log_format;
-    int64_t max_messages;      /* --max-messages; 0: no end */
-    int64_t exit_when_idle_ns; /* --exit-when-idle; -1: never */
+    unsigned log_handler_lines; /* of each consumer's handlers, in a second */
+    int64_t max_messages;       /* --max-messages; 0: no end */
+    int64_t exit_when_idle_ns;  /* --exit-when-idle; -1: never */
     struct consumer_config *consumers;
     size_t consumer_count; /* at least 1, and 0 where only the broker was asked for */
 };

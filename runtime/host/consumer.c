@@ -148,6 +148,8 @@ static void settle(struct consumer *consumer, struct delivery *delivery, enum se
         requeue_remember(&consumer->requeues, fingerprint_of(delivery), delivery->attempt);
     consumer->active_ns = clock_now_ns();
     count_settlement(&consumer->counts, delivery, kind);
+    if (delivery->errand == ERRAND_DEATH)
+        consumer->dead_letters.again_ns = 0; /* its queue is there now */
     ledger_settle(&consumer->ledger, delivery, kind, consumer->active_ns);
     budget_settle(consumer->context->budget);
 }
@@ -185,8 +187,7 @@ static void complain(struct consumer *consumer, const struct delivery *delivery,
         log_unsigned("attempts", consumer->config->retry.attempts),
         log_text("dead_letter", dead_letter),
         reason.size ? log_bytes("reason", reason.data, reason.size) : log_text("reason", NULL),
-        held_back ? log_unsigned("similar_lines_left_out", held_back)
-                  : log_text("similar_lines_left_out", NULL),
+        log_suppressed(held_back),
         { 0 },
     };
     log_write(level, fields);
@@ -245,6 +246,8 @@ static void on_result(void *owner, struct worker_process *worker, const struct w
         take_back(consumer, delivery);
         return;
     }
+    consumer->counts.verdicts[result->verdict]++;
+    histogram_add(&consumer->durations, result->elapsed_ns);
     if (messages->size > 0) {
         errands_publish(&consumer->errands, delivery, messages);
         return;
@@ -304,6 +307,7 @@ static void on_gone(void *owner, struct worker_process *worker)
     bool charge = consumer->phase == CONSUMER_RUNNING && worker_running(worker, &running, &since_ns);
     consumer->counts.worker_deaths +=
         worker->was_ready && !worker->dismissed && consumer->phase == CONSUMER_RUNNING;
+    consumer->counts.deadline_kills += worker->ran_over;
     struct delivery *next;
     for (struct delivery *delivery = consumer->ledger.order.first; delivery; delivery = next) {
         next = delivery->order.next;
@@ -311,6 +315,7 @@ static void on_gone(void *owner, struct worker_process *worker)
             continue;
         if (charge && delivery->seq == running) {
             consumer->counts.failed++;
+            consumer->counts.crashed++;
             apply(consumer, delivery, ruling_for_crash(delivery->attempt, consumer->config->retry.attempts),
                   slice_of(*worker->last_words ? worker->last_words : worker->reason), -1);
         } else {
@@ -412,6 +417,7 @@ static void on_reset(void *owner)
     assembly_reset(&consumer->assembly);
     ledger_drop(&consumer->ledger);
     consumer->oversized = 0;
+    consumer->queue.known = false;
 }
 
 static bool is_settled(void *owner)
@@ -438,7 +444,7 @@ static void check_ended(struct consumer *consumer)
              log_unsigned("failed", counts->failed), log_unsigned("redelivered", counts->redelivered),
              log_unsigned("handed_back", counts->handed_back), log_unsigned("stale_results", counts->stale),
              log_unsigned("worker_deaths", counts->worker_deaths),
-             log_unsigned("recycled", recycles_total(&consumer->recycles)));
+             log_unsigned("recycled", consumer->recycles.total));
     consumer->context->events->ended(consumer->context->owner, consumer);
 }
 
@@ -476,8 +482,11 @@ static const struct subscription_events subscription_events = {
 
 static void on_log(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes)
 {
-    const struct consumer *consumer = owner;
-    handler_log_write(consumer->config->name, worker->lane, level, attributes);
+    struct consumer *consumer = owner;
+    consumer->handler_lines.per_second = consumer->context->handler_lines;
+    if (limiter_pass(&consumer->handler_lines, clock_now_ns()))
+        handler_log_write(consumer->config->name, worker->lane, level,
+                          limiter_take_held_back(&consumer->handler_lines), attributes);
 }
 
 static void on_recycled(void *owner, struct worker_process *worker, const struct wire_recycled *recycled)
@@ -499,6 +508,7 @@ static void on_reloaded(void *owner, const struct error *error)
         consumer->config = consumer->errands.config = consumer->next_config;
         consumer->subscription.config = consumer->config;
         consumer->handout.by_key = consumer->config->ordering != CONFIG_ORDERING_NONE;
+        consumer->dead_letters = (struct queue_state){ 0 }; /* it may be another queue now */
         /* What the old workers have not begun is for the new code. */
         handout_recall(&consumer->handout);
     }

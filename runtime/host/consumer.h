@@ -8,12 +8,15 @@
 #define HOST_CONSUMER_H
 
 #include "common/error.h"
+#include "host/alarms.h"
 #include "host/assembly.h"
 #include "host/broker.h"
 #include "host/budget.h"
 #include "host/config.h"
 #include "host/errands.h"
 #include "host/handout.h"
+#include "host/histogram.h"
+#include "host/leaks.h"
 #include "host/ledger.h"
 #include "host/limiter.h"
 #include "host/pool.h"
@@ -46,7 +49,8 @@ struct consumer_context {
     struct outlet *outlet; /* to publish */
     struct budget *budget;
     struct worker_origin origin;
-    char host[65]; /* this machine's name */
+    char host[65];          /* this machine's name */
+    unsigned handler_lines; /* log.handler_lines */
     const struct consumer_events *events;
     void *owner;
 };
@@ -63,6 +67,18 @@ struct consumer_counts {
     uint64_t handed_back; /* unhandled, at the end */
     uint64_t stale;       /* results that came after their channel had gone */
     uint64_t worker_deaths;
+    uint64_t deadline_kills;          /* of workers, whose messages ran past the deadline and the grace */
+    uint64_t crashed;                 /* messages at which a worker died */
+    uint64_t verdicts[WIRE_VERDICTS]; /* by enum wire_verdict: what workers answered */
+};
+
+/* What the broker last said of a queue. */
+struct queue_state {
+    bool known;
+    uint32_t messages; /* ready to be delivered */
+    uint32_t consumers;
+    int64_t grown_ns; /* when there last were more than at the look before; 0: never */
+    int64_t again_ns; /* not to be asked for before: it was not there */
 };
 
 enum consumer_phase {
@@ -87,10 +103,16 @@ struct consumer {
     struct errands errands;
     struct limiter complaints; /* bounds the log lines about messages */
     struct recycles recycles;
+    struct leaks leaks;
     struct consumer_counts counts;
-    unsigned oversized; /* held deliveries that are to be refused for their size */
-    int64_t active_ns;  /* when the last delivery came or was settled */
-    int64_t awaited_ns; /* until when what was moved to delay queues may come back */
+    struct histogram durations; /* of handlers, one for each counted verdict */
+    struct queue_state queue;
+    struct queue_state dead_letters;
+    struct alarms alarms;
+    struct limiter handler_lines; /* bounds the log lines that handlers write */
+    unsigned oversized;           /* held deliveries that are to be refused for their size */
+    int64_t active_ns;            /* when the last delivery came or was settled */
+    int64_t awaited_ns;           /* until when what was moved to delay queues may come back */
     ev_timer stragglers;
     ev_timer parked; /* wakes the loop when an errand is due again */
     ev_timer rebalance;

@@ -194,7 +194,8 @@ static void complain(struct errands *errands, const struct delivery *delivery, s
         log_message(delivery->errand == ERRAND_RETRY
                         ? "a message cannot be moved to its delay queue; it is kept and tried again"
                         : "a message cannot be moved to the dead-letter queue; it is kept and tried again"),
-        log_text("queue", errands->config->queue), log_bytes("reason", text.data, text.size));
+        log_text("queue", errands->config->queue), log_bytes("reason", text.data, text.size),
+        log_suppressed(limiter_take_held_back(&errands->complaints)));
 }
 
 static void is_not_moved(struct errands *errands, struct delivery *delivery, struct slice text)

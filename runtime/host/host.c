@@ -68,6 +68,26 @@ struct member *program_find(const struct program *program, const struct consumer
     return member;
 }
 
+/* A newer member stands before an older one. */
+static bool is_shown(const struct program *program, const struct member *member)
+{
+    if (member->joining)
+        return false;
+    for (const struct member *newer = program->members; newer != member; newer = newer->next) {
+        if (!newer->joining && strcmp(newer->consumer->config->name, member->consumer->config->name) == 0)
+            return false;
+    }
+    return true;
+}
+
+const struct member *program_next_shown(const struct program *program, const struct member *after)
+{
+    const struct member *member = after ? after->next : program->members;
+    while (member && !is_shown(program, member))
+        member = member->next;
+    return member;
+}
+
 static void free_members(struct program *program, bool only_ended)
 {
     struct member **link = &program->members;
@@ -404,6 +424,7 @@ static bool open_origin(struct program *program, const struct config *config, st
 
 static bool program_init(struct program *program, const struct config *config, struct error *error)
 {
+    program->started_ns = clock_now_ns();
     program->loop = ev_default_loop(EVFLAG_AUTO);
     if (!program->loop)
         return error_set(error, ERROR_FAILED,
@@ -419,6 +440,7 @@ static bool program_init(struct program *program, const struct config *config, s
         (void)snprintf(program->context.host, sizeof program->context.host, "host");
     if (!open_origin(program, config, error))
         return false;
+    program->context.handler_lines = config->log_handler_lines;
     program->budget.limit = (uint64_t)config->max_messages;
     program->exit_when_idle_ns = config->exit_when_idle_ns;
     program->shutdown_timeout_ns = config->shutdown_timeout_ns;
@@ -441,12 +463,14 @@ static bool program_init(struct program *program, const struct config *config, s
     program->broker.stopped = on_broker_stopped;
     program->broker.failed = on_broker_failed;
     program->broker.owner = program;
+    probe_init(&program->probe, program);
     monitor_start(program, config);
-    return true;
+    return program->check_only || status_start(&program->status, program, config, error);
 }
 
 static void program_clear(struct program *program)
 {
+    status_stop(&program->status);
     free_members(program, false);
     program->reconnects = program->broker.reconnects;
     outlet_clear(&program->outlet);

@@ -23,3 +23,8 @@ uint64_t limiter_take_held_back(struct limiter *limiter)
     limiter->held_back = 0;
     return held_back;
 }
+
+uint64_t limiter_take_ended(struct limiter *limiter, int64_t now_ns)
+{
+    return now_ns - limiter->window_ns >= CLOCK_NS_PER_SECOND ? limiter_take_held_back(limiter) : 0;
+}

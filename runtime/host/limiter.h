@@ -16,4 +16,7 @@ struct limiter {
 bool limiter_pass(struct limiter *limiter, int64_t now_ns);
 uint64_t limiter_take_held_back(struct limiter *limiter);
 
+/* The same, where the second is over in which lines were held back, and no other came to tell of them. */
+uint64_t limiter_take_ended(struct limiter *limiter, int64_t now_ns);
+
 #endif

@@ -7,17 +7,19 @@
 #include "host/program.h"
 
 #include <dirent.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-static const int64_t warning_interval_ns = 60 * CLOCK_NS_PER_SECOND;
 static const int64_t stalled_ns = 30 * CLOCK_NS_PER_SECOND;
+static const int64_t past_ns = 600 * CLOCK_NS_PER_SECOND; /* what has not happened for so long is over */
 
 enum {
-    NEAR_PERCENT = 80, /* of a bound: time to warn */
+    NEAR_PERCENT = 80,       /* of a bound: time to warn */
+    DEAD_LETTERS_MANY = 100, /* fewer are told of by their own lines in the log */
     OWN_SOCKETS_MAX =
         8, /* beside one for each worker: the connection, one that is dialled, and inherited ones */
 };
@@ -58,18 +60,10 @@ static int64_t own_bytes(pid_t pid)
     return (pages[1] - pages[2]) * sysconf(_SC_PAGESIZE);
 }
 
-static bool may_warn(struct monitor *monitor, enum monitor_warning kind)
-{
-    int64_t now_ns = clock_now_ns();
-    if (monitor->warned_ns[kind] && now_ns - monitor->warned_ns[kind] < warning_interval_ns)
-        return false;
-    monitor->warned_ns[kind] = now_ns;
-    return true;
-}
-
 static void look_at_worker(struct look *look, struct consumer *consumer, struct worker_process *worker)
 {
     int64_t bytes = own_bytes(worker->pid);
+    worker->resident_bytes = bytes;
     look->total_bytes += bytes;
     look->processes++;
     if (bytes > look->largest_bytes) {
@@ -81,20 +75,92 @@ static void look_at_worker(struct look *look, struct consumer *consumer, struct 
         pool_replace(&consumer->pool, worker, "it has grown over recycle.process_memory");
 }
 
-static void look_at_consumer(struct program *program, struct look *look, struct consumer *consumer)
+static void look_at_consumer(struct look *look, struct consumer *consumer)
 {
     struct worker_process *worker;
     for (unsigned i = 0; (worker = pool_process(&consumer->pool, i)); i++)
         look_at_worker(look, consumer, worker);
     look->wanted += pool_size(&consumer->pool);
-    bool stalled = ledger_unsettled(&consumer->ledger) == consumer->config->prefetch &&
-                   clock_now_ns() - consumer->active_ns > stalled_ns;
-    if (stalled && may_warn(&program->monitor, WARN_UNSETTLED))
-        log_warning(
-            log_message("the whole prefetch is unsettled and nothing moves: handlers are stuck or slow"),
-            log_text("queue", consumer->config->queue),
-            log_unsigned("unsettled", ledger_unsettled(&consumer->ledger)),
-            log_duration("seconds", clock_now_ns() - consumer->active_ns));
+}
+
+/* Whether a consumer gets anything done */
+
+static void look_at_prefetch(struct consumer *consumer, int64_t now_ns)
+{
+    static const char words[] =
+        "the whole prefetch is unsettled and nothing moves: handlers are stuck or slow";
+    unsigned unsettled = ledger_unsettled(&consumer->ledger);
+    if (unsettled < consumer->config->prefetch || now_ns - consumer->active_ns <= stalled_ns)
+        alarm_clear(&consumer->alarms, ALARM_UNSETTLED);
+    else if (alarm_raise(&consumer->alarms, ALARM_UNSETTLED, now_ns, "consumer %s: %s",
+                         consumer->config->name, words))
+        log_warning(log_message(words), log_text("queue", consumer->config->queue),
+                    log_unsigned("unsettled", unsettled),
+                    log_duration("seconds", now_ns - consumer->active_ns));
+}
+
+static void look_at_queue(struct consumer *consumer, int64_t now_ns)
+{
+    static const char words[] = "the queue comes near its declare.max_length";
+    int64_t bound = consumer->config->declare.enabled ? consumer->config->declare.max_length : -1;
+    const struct queue_state *queue = &consumer->queue;
+    if (!queue->known || bound <= 0 || (int64_t)queue->messages * 100 < bound * NEAR_PERCENT)
+        alarm_clear(&consumer->alarms, ALARM_QUEUE_FULL);
+    else if (alarm_raise(&consumer->alarms, ALARM_QUEUE_FULL, now_ns, "queue %s: %s: %" PRIu32 " of %" PRId64,
+                         consumer->config->queue, words, queue->messages, bound))
+        log_warning(log_message(words), log_text("queue", consumer->config->queue),
+                    log_unsigned("messages", queue->messages), log_integer("max_length", bound));
+}
+
+static void look_at_dead_letters(struct consumer *consumer, int64_t now_ns)
+{
+    static const char words[] = "dead letters pile up: see `moonrabbit dead list`";
+    const struct queue_state *dead = &consumer->dead_letters;
+    bool grows = dead->known && dead->grown_ns > 0 && now_ns - dead->grown_ns < past_ns;
+    if (!grows || dead->messages < DEAD_LETTERS_MANY)
+        alarm_clear(&consumer->alarms, ALARM_DEAD_LETTERS);
+    else if (alarm_raise(&consumer->alarms, ALARM_DEAD_LETTERS, now_ns, "queue %s: %s: there are %" PRIu32,
+                         consumer->config->dead_letter, words, dead->messages))
+        log_warning(log_message(words), log_text("dead_letter", consumer->config->dead_letter),
+                    log_unsigned("messages", dead->messages));
+}
+
+/* The report is in the log already. */
+static void look_at_leaks(struct consumer *consumer, int64_t now_ns)
+{
+    const struct leak_suspect *latest = NULL;
+    for (unsigned i = 0; i < consumer->leaks.count; i++) {
+        const struct leak_suspect *suspect = &consumer->leaks.suspects[i];
+        if (!latest || suspect->found_ns > latest->found_ns)
+            latest = suspect;
+    }
+    if (!latest || now_ns - latest->found_ns > past_ns)
+        alarm_clear(&consumer->alarms, ALARM_LEAK);
+    else
+        (void)alarm_raise(&consumer->alarms, ALARM_LEAK, now_ns, "consumer %s: %s grows with each message",
+                          consumer->config->name, latest->path);
+}
+
+/* What was left out is told even where no line follows that could say so. */
+static void tell_suppressed(struct consumer *consumer, int64_t now_ns)
+{
+    uint64_t messages = limiter_take_ended(&consumer->complaints, now_ns);
+    uint64_t handlers = limiter_take_ended(&consumer->handler_lines, now_ns);
+    if (messages > 0)
+        log_info(log_message("lines about messages were left out"),
+                 log_text("consumer", consumer->config->name), log_suppressed(messages));
+    if (handlers > 0)
+        log_info(log_message("lines of handlers were left out: log.handler_lines a second are written"),
+                 log_text("consumer", consumer->config->name), log_suppressed(handlers));
+}
+
+static void judge_consumer(struct consumer *consumer, int64_t now_ns)
+{
+    look_at_prefetch(consumer, now_ns);
+    look_at_queue(consumer, now_ns);
+    look_at_dead_letters(consumer, now_ns);
+    look_at_leaks(consumer, now_ns);
+    tell_suppressed(consumer, now_ns);
 }
 
 static int64_t percent_of(int64_t part, int64_t whole)
@@ -127,6 +193,19 @@ static void relieve(struct monitor *monitor, const struct look *look)
     }
 }
 
+static void warn_of_memory(struct monitor *monitor, bool risen)
+{
+    bool critical = monitor->status == MEMORY_CRITICAL;
+    const char *words =
+        critical ? "memory is critical; the largest worker is recycled" : "memory is over memory.warning";
+    char usage[UNITS_TEXT_MAX], limit[UNITS_TEXT_MAX];
+    bool due = alarm_raise(&monitor->alarms, ALARM_MEMORY, clock_now_ns(), "%s: %s of %s", words,
+                           units_format_size(monitor->usage_bytes, usage),
+                           units_format_size(monitor->critical_bytes, limit));
+    if (due || risen)
+        tell_memory(monitor, critical ? LOG_ERROR : LOG_WARNING, words);
+}
+
 static void judge_memory(struct monitor *monitor, const struct look *look)
 {
     enum memory_status before = monitor->status;
@@ -140,13 +219,13 @@ static void judge_memory(struct monitor *monitor, const struct look *look)
         relieve(monitor, look);
     else
         monitor->recycled = 0;
-    bool due = monitor->status != MEMORY_NORMAL && may_warn(monitor, WARN_MEMORY);
-    if (monitor->status == MEMORY_NORMAL && before != MEMORY_NORMAL)
+    if (monitor->status != MEMORY_NORMAL) {
+        warn_of_memory(monitor, monitor->status > before);
+        return;
+    }
+    alarm_clear(&monitor->alarms, ALARM_MEMORY);
+    if (before != MEMORY_NORMAL)
         tell_memory(monitor, LOG_INFO, "memory is back to normal");
-    else if (monitor->status > before || due)
-        tell_memory(monitor, monitor->status == MEMORY_CRITICAL ? LOG_ERROR : LOG_WARNING,
-                    monitor->status == MEMORY_CRITICAL ? "memory is critical; the largest worker is recycled"
-                                                       : "memory is over memory.warning");
 }
 
 /* Handlers ask for it; see memory.check. */
@@ -188,10 +267,13 @@ static struct descriptors count_descriptors(void)
     return count;
 }
 
-static void warn_near(struct monitor *monitor, enum monitor_warning kind, const char *message, uint64_t used,
+static void warn_near(struct monitor *monitor, enum alarm_kind kind, const char *message, uint64_t used,
                       uint64_t bound)
 {
-    if (used * 100 >= bound * NEAR_PERCENT && may_warn(monitor, kind))
+    if (used * 100 < bound * NEAR_PERCENT)
+        alarm_clear(&monitor->alarms, kind);
+    else if (alarm_raise(&monitor->alarms, kind, clock_now_ns(), "%s: %" PRIu64 " of %" PRIu64, message, used,
+                         bound))
         log_warning(log_message(message), log_unsigned("used", used), log_unsigned("bound", bound));
 }
 
@@ -202,33 +284,51 @@ static void look_at_resources(struct program *program, const struct look *look)
     /* A reload doubles the workers for a moment, and each may have a successor. */
     uint64_t processes_max = 4 * (uint64_t)look->wanted;
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
-        warn_near(monitor, WARN_DESCRIPTORS, "open descriptors come near the limit of the process",
-                  descriptors.open, limit.rlim_cur);
-    warn_near(monitor, WARN_SOCKETS, "there are many more sockets than workers and connections",
-              descriptors.sockets, processes_max + OWN_SOCKETS_MAX);
-    warn_near(monitor, WARN_PROCESSES, "there are many more worker processes than configured",
+    monitor->descriptors = descriptors.open;
+    bool limited = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    monitor->descriptors_max = limited ? (int64_t)limit.rlim_cur : 0;
+    if (monitor->descriptors_max > 0)
+        warn_near(monitor, ALARM_DESCRIPTORS, "open descriptors come near the limit of the process",
+                  descriptors.open, (uint64_t)monitor->descriptors_max);
+    warn_near(monitor, ALARM_SOCKETS, "there are many more sockets than workers and connections",
+              descriptors.sockets, processes_max + OWN_SOCKETS_MAX + status_sockets(&program->status));
+    warn_near(monitor, ALARM_PROCESSES, "there are many more worker processes than configured",
               look->processes, processes_max);
-    unsigned channels = 0;
-    for (unsigned i = 0; i < program->broker.config->max_channels; i++)
-        channels += program->broker.channels[i].owner != NULL;
-    warn_near(monitor, WARN_CHANNELS, "channels come near broker.max_channels", channels,
+    unsigned channels = broker_channels_taken(&program->broker);
+    warn_near(monitor, ALARM_CHANNELS, "channels come near broker.max_channels", channels,
               program->broker.config->max_channels);
 }
 
 /* Takes no lock: workers cannot keep the host waiting. */
 static void look_at_cache(struct program *program)
 {
+    static const char words[] =
+        "parts of the cache were emptied: a worker died in the middle of changing them, or damaged them";
     struct monitor *monitor = &program->monitor;
+    int64_t now_ns = clock_now_ns();
     struct cache_stats stats;
     cache_tend(&program->cache);
     cache_read_stats(&program->cache, &stats);
-    if (stats.resets == monitor->cache_resets || !may_warn(monitor, WARN_CACHE))
-        return;
+    if (stats.resets != monitor->cache_resets)
+        monitor->cache_reset_ns = now_ns;
+    else if (now_ns - monitor->cache_reset_ns > past_ns)
+        alarm_clear(&monitor->alarms, ALARM_CACHE);
+    if (stats.resets != monitor->cache_resets &&
+        alarm_raise(&monitor->alarms, ALARM_CACHE, now_ns, "%s", words))
+        log_warning(log_message(words), log_unsigned("resets", stats.resets),
+                    log_unsigned("entries", stats.entries));
     monitor->cache_resets = stats.resets;
-    log_warning(log_message("parts of the cache were emptied: a worker died in the middle of changing them, "
-                            "or damaged them"),
-                log_unsigned("resets", stats.resets), log_unsigned("entries", stats.entries));
+}
+
+/* The log tells of it as it happens. */
+static void look_at_broker(struct program *program, int64_t now_ns)
+{
+    struct alarms *alarms = &program->monitor.alarms;
+    if (program->broker.blocked || program->outlet.broker.blocked)
+        (void)alarm_raise(alarms, ALARM_BLOCKED, now_ns,
+                          "the broker blocks publishers: it is short of memory or disk");
+    else
+        alarm_clear(alarms, ALARM_BLOCKED);
 }
 
 static void on_look(struct ev_loop *loop, ev_timer *watcher, int events)
@@ -236,13 +336,19 @@ static void on_look(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)loop;
     (void)events;
     struct program *program = watcher->data;
-    struct look look = { .total_bytes = own_bytes(getpid()) };
-    for (struct member *member = program->members; member; member = member->next)
-        look_at_consumer(program, &look, member->consumer);
+    int64_t now_ns = clock_now_ns();
+    program->monitor.host_bytes = own_bytes(getpid());
+    struct look look = { .total_bytes = program->monitor.host_bytes };
+    for (struct member *member = program->members; member; member = member->next) {
+        look_at_consumer(&look, member->consumer);
+        judge_consumer(member->consumer, now_ns);
+    }
     judge_memory(&program->monitor, &look);
     show_status(program);
     look_at_resources(program, &look);
     look_at_cache(program);
+    look_at_broker(program, now_ns);
+    probe_begin(&program->probe);
 }
 
 void monitor_start(struct program *program, const struct config *config)

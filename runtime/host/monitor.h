@@ -5,12 +5,14 @@
  * so, at most once a minute. At memory.critical the largest worker is asked to recycle its state and, where
  * the next look is critical again, that process is replaced. A worker over recycle.process_memory is replaced
  * in any case. It also warns when descriptors, sockets, processes or channels come near their bound, when the
- * whole prefetch of a consumer waits on handlers that do not end, and when a part of the cache was emptied.
- */
+ * whole prefetch of a consumer waits on handlers that do not end, when a part of the cache was emptied, when
+ * a queue comes near its bound and when dead letters pile up. What it warns of is an alarm (alarms.h) for as
+ * long as it lasts. */
 #ifndef HOST_MONITOR_H
 #define HOST_MONITOR_H
 
 #include "common/board.h"
+#include "host/alarms.h"
 
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,27 +22,19 @@
 struct program;
 struct config;
 
-/* Each kind of warning is given at most once a minute. */
-enum monitor_warning {
-    WARN_MEMORY,
-    WARN_DESCRIPTORS,
-    WARN_SOCKETS,
-    WARN_PROCESSES,
-    WARN_CHANNELS,
-    WARN_UNSETTLED,
-    WARN_CACHE,
-    WARNINGS
-};
-
 struct monitor {
     enum memory_status status;
     int64_t usage_bytes;
     int64_t peak_bytes;
     int64_t warning_bytes;
-    int64_t critical_bytes; /* the limit that the percentage is of */
-    pid_t recycled;         /* the worker that the last critical look asked to recycle; 0: none */
-    uint64_t cache_resets;  /* the last that were told */
-    int64_t warned_ns[WARNINGS];
+    int64_t critical_bytes;  /* the limit that the percentage is of */
+    pid_t recycled;          /* the worker that the last critical look asked to recycle; 0: none */
+    struct alarms alarms;    /* of the program; each consumer has its own */
+    uint64_t cache_resets;   /* that the last look found */
+    int64_t cache_reset_ns;  /* when one was found last */
+    int64_t host_bytes;      /* resident, its own; 0 before the first look */
+    unsigned descriptors;    /* open; 0 before the first look */
+    int64_t descriptors_max; /* 0: there is no limit, or it is not known */
     ev_timer timer;
 };
 

@@ -1,11 +1,14 @@
 /* The publishing side as a whole; see outlet.h. */
 #include "host/outlet.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { COMPLAINTS_PER_SECOND = 1 };
 
 struct loose {
     struct parcel parcel;
@@ -20,6 +23,7 @@ struct loose {
 bool outlet_init(struct outlet *outlet, struct ev_loop *loop, const struct broker_config *config,
                  struct error *error)
 {
+    outlet->complaints.per_second = COMPLAINTS_PER_SECOND;
     return broker_init(&outlet->broker, loop, config, "publishing", OUTLET_CHANNELS, error) &&
            publisher_init(&outlet->moves, &outlet->broker, error) &&
            publisher_init(&outlet->messages, &outlet->broker, error) &&
@@ -54,6 +58,14 @@ void outlet_clear(struct outlet *outlet)
     broker_clear(&outlet->broker);
 }
 
+static void tell_lost(struct outlet *outlet, const char *consumer, struct slice reason)
+{
+    if (limiter_pass(&outlet->complaints, clock_now_ns()))
+        log_error(log_message("what setup or teardown published is lost"), log_text("consumer", consumer),
+                  log_bytes("reason", reason.data, reason.size),
+                  log_suppressed(limiter_take_held_back(&outlet->complaints)));
+}
+
 static void on_loose_done(struct parcel *parcel)
 {
     enum { TEXT_MAX = 1024 };
@@ -62,8 +74,7 @@ static void on_loose_done(struct parcel *parcel)
     buffer_init(&text, TEXT_MAX);
     if (parcel->failure) {
         parcel_describe_failure(parcel, &text);
-        log_error(log_message("what setup or teardown published is lost"),
-                  log_text("consumer", loose->consumer), log_bytes("reason", text.data, text.size));
+        tell_lost(loose->outlet, loose->consumer, (struct slice){ .data = text.data, .size = text.size });
     }
     buffer_clear(&text);
     unlink_loose(loose);
@@ -78,8 +89,7 @@ void outlet_publish_loose(struct outlet *outlet, const char *consumer, struct sl
                 outlet->loose_bytes <= OUTLET_LOOSE_BYTES_MAX - publication.size;
     struct loose *loose = fits ? malloc(sizeof *loose + publication.size) : NULL;
     if (!loose) {
-        log_error(log_message("what setup or teardown published is lost"), log_text("consumer", consumer),
-                  log_text("reason", "too much of it waits for the broker"));
+        tell_lost(outlet, consumer, slice_of("too much of it waits for the broker"));
         return;
     }
     *loose = (struct loose){ .outlet = outlet, .next = outlet->loose, .size = publication.size };
@@ -101,6 +111,20 @@ void outlet_turn(struct outlet *outlet)
     publisher_turn(&outlet->moves);
     publisher_turn(&outlet->messages);
     broker_turn(&outlet->broker);
+}
+
+struct publisher_counts outlet_counts(const struct outlet *outlet)
+{
+    const struct publisher_counts *one = &outlet->moves.counts, *other = &outlet->messages.counts;
+    return (struct publisher_counts){ .published = one->published + other->published,
+                                      .confirmed = one->confirmed + other->confirmed,
+                                      .refused = one->refused + other->refused,
+                                      .returned = one->returned + other->returned };
+}
+
+unsigned outlet_unconfirmed(const struct outlet *outlet)
+{
+    return outlet->moves.confirms.open + outlet->messages.confirms.open;
 }
 
 bool outlet_is_empty(const struct outlet *outlet)

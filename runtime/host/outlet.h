@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "host/broker.h"
+#include "host/limiter.h"
 #include "host/publisher.h"
 #include "host/topology.h"
 
@@ -34,6 +35,7 @@ struct outlet {
     struct loose *loose; /* messages of setup and teardown that are under way */
     size_t loose_bytes;
     unsigned loose_count;
+    struct limiter complaints; /* about those that are lost */
 };
 
 bool outlet_init(struct outlet *outlet, struct ev_loop *loop, const struct broker_config *config,
@@ -45,6 +47,10 @@ void outlet_clear(struct outlet *outlet);
 void outlet_publish_loose(struct outlet *outlet, const char *consumer, struct slice publication);
 
 void outlet_turn(struct outlet *outlet);
+
+/* Of both channels together. */
+struct publisher_counts outlet_counts(const struct outlet *outlet);
+unsigned outlet_unconfirmed(const struct outlet *outlet);
 
 /* Nothing is under way. */
 bool outlet_is_empty(const struct outlet *outlet);

@@ -14,6 +14,8 @@ static const struct backoff restart_backoff = { .least_ns = CLOCK_NS_PER_SECOND 
  * once. */
 static const int64_t settled_life_ns = CLOCK_NS_PER_SECOND;
 
+enum { COMPLAINTS_PER_SECOND = 20 };
+
 static const struct worker_events worker_events;
 
 static void on_restart(struct ev_loop *loop, ev_timer *watcher, int events);
@@ -256,6 +258,16 @@ static void tell_death_while_stopping(const struct pool *pool, const struct work
                     log_integer("pid", worker->pid), log_text("reason", worker->reason));
 }
 
+static void tell_death(struct pool *pool, const struct worker_process *worker)
+{
+    log_error(log_message("a worker died and is replaced; what it had not finished goes to others"),
+              log_text("consumer", pool->config->name), log_unsigned("worker", worker->lane + 1),
+              log_integer("pid", worker->pid), log_text("reason", worker->reason),
+              log_text("words", *worker->last_words ? worker->last_words : NULL),
+              log_unsigned("answered", worker->answered),
+              log_suppressed(limiter_take_held_back(&pool->complaints)));
+}
+
 static void lost_worker(struct pool *pool, struct pool_slot *slot, const struct worker_process *worker)
 {
     if (pool->draining) {
@@ -270,11 +282,8 @@ static void lost_worker(struct pool *pool, struct pool_slot *slot, const struct 
     if (lived)
         backoff_reset(&slot->backoff);
     bool first = slot->backoff.failures == 0;
-    log_error(log_message("a worker died and is replaced; what it had not finished goes to others"),
-              log_text("consumer", pool->config->name), log_unsigned("worker", worker->lane + 1),
-              log_integer("pid", worker->pid), log_text("reason", worker->reason),
-              log_text("words", *worker->last_words ? worker->last_words : NULL),
-              log_unsigned("answered", worker->answered));
+    if (limiter_pass(&pool->complaints, clock_now_ns()))
+        tell_death(pool, worker);
     if (first)
         slot->backoff.failures = 1;
     restart_later(slot, first);
@@ -326,8 +335,12 @@ bool pool_init(struct pool *pool, struct ev_loop *loop, const struct worker_orig
                const struct consumer_config *config, const struct pool_events *events, void *owner,
                struct error *error)
 {
-    *pool =
-        (struct pool){ .loop = loop, .origin = origin, .config = config, .events = events, .owner = owner };
+    *pool = (struct pool){ .loop = loop,
+                           .origin = origin,
+                           .config = config,
+                           .events = events,
+                           .owner = owner,
+                           .complaints.per_second = COMPLAINTS_PER_SECOND };
     return spawn_set(pool, &pool->active, config, error);
 }
 
@@ -374,6 +387,7 @@ void pool_replace(struct pool *pool, struct worker_process *worker, const char *
     }
     slot->successor =
         worker_spawn(pool->loop, pool->origin, pool->config, worker->lane, &worker_events, pool, &error);
+    pool->replaced += slot->successor != NULL;
     if (!slot->successor)
         log_error(log_message("a worker's successor did not start; the old one works on"),
                   log_text("error", error.text));

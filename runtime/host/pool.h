@@ -11,6 +11,7 @@
 #include "common/error.h"
 #include "host/backoff.h"
 #include "host/config.h"
+#include "host/limiter.h"
 #include "host/worker_process.h"
 
 #include <stdbool.h>
@@ -64,6 +65,8 @@ struct pool {
     struct worker_process **retired; /* stopping, or being killed; told of no more than results and logs */
     unsigned retired_count;
     unsigned retired_capacity;
+    uint64_t replaced;         /* processes that pool_replace gave a successor */
+    struct limiter complaints; /* about workers that died */
     bool started;
     bool draining; /* no worker is started any more */
     bool stopping; /* nor does any go on */

@@ -9,6 +9,8 @@
 #include "host/config.h"
 #include "host/consumer.h"
 #include "host/monitor.h"
+#include "host/probe.h"
+#include "host/status/status.h"
 
 #include <stdbool.h>
 
@@ -43,6 +45,8 @@ struct program {
     struct budget budget;
     struct cache cache;
     struct monitor monitor;
+    struct probe probe;
+    struct status status;
     struct consumer_context context;
     enum config_seccomp seccomp; /* as of the start: a reload does not change it */
     struct member *members;
@@ -52,6 +56,7 @@ struct program {
     bool closing;    /* all consumers have ended, the connections are being closed */
     bool outlet_started;
     uint64_t reconnects;
+    int64_t started_ns; /* monotonic */
     int64_t exit_when_idle_ns;
     int64_t shutdown_timeout_ns;
     int exit_code;
@@ -72,6 +77,9 @@ void shared_config_release(struct shared_config *shared);
 /* Starts a consumer and adds it; NULL with an error. */
 struct member *program_add(struct program *program, struct shared_config *shared,
                            const struct consumer_config *config, struct error *error);
+/* The members that are shown, one after the other (NULL: the first; NULL at the end): those that consume, and
+ * of two with one name, which a reload makes for a moment, the new one. */
+const struct member *program_next_shown(const struct program *program, const struct member *after);
 struct member *program_find(const struct program *program, const struct consumer *consumer);
 
 /* Ends in order: nothing is lost, workers finish what they are at. */

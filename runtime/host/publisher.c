@@ -1,6 +1,7 @@
 /* Publishing with confirms; see publisher.h. */
 #include "host/publisher.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 
 #include <assert.h>
@@ -8,6 +9,8 @@
 
 /* Between two questions to the socket so much goes out: see CONNECTION_SEND_BATCH. */
 enum { SEND_BYTES = CONNECTION_PIECE_MAX };
+
+enum { COMPLAINTS_PER_SECOND = 10 };
 
 /* The list of those that wait */
 
@@ -159,9 +162,11 @@ static void open_channel(struct publisher *publisher)
 
 static void channel_is_closed(struct publisher *publisher, const struct event *event)
 {
-    log_warning(log_message("the broker closed the publishing channel over a message"),
-                log_unsigned("code", event->code), log_bytes("text", event->text.data, event->text.size),
-                log_unsigned("unconfirmed", publisher->confirms.open));
+    if (limiter_pass(&publisher->complaints, clock_now_ns()))
+        log_warning(log_message("the broker closed the publishing channel over a message"),
+                    log_unsigned("code", event->code), log_bytes("text", event->text.data, event->text.size),
+                    log_unsigned("unconfirmed", publisher->confirms.open),
+                    log_suppressed(limiter_take_held_back(&publisher->complaints)));
     if (publisher->confirms.open == 1)
         blame_the_only_one(publisher, event->code);
     else
@@ -320,7 +325,7 @@ void publisher_turn(struct publisher *publisher)
 
 bool publisher_init(struct publisher *publisher, struct broker *broker, struct error *error)
 {
-    *publisher = (struct publisher){ .broker = broker };
+    *publisher = (struct publisher){ .broker = broker, .complaints.per_second = COMPLAINTS_PER_SECOND };
     const struct broker_listener listener = {
         .up = on_up, .down = on_down, .event = on_event, .owner = publisher
     };

@@ -15,6 +15,7 @@
 #include "host/backoff.h"
 #include "host/broker.h"
 #include "host/confirms.h"
+#include "host/limiter.h"
 #include "host/parcel.h"
 
 #include <stdbool.h>
@@ -46,6 +47,7 @@ struct publisher {
     struct parcel *sender; /* whose that is; valid with a piece */
     unsigned suspects;     /* publications to go one at a time */
     struct publisher_counts counts;
+    struct limiter complaints; /* about a channel that was closed */
 };
 
 bool publisher_init(struct publisher *publisher, struct broker *broker, struct error *error);

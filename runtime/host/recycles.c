@@ -30,8 +30,12 @@ void recycles_add(struct recycles *recycles, const struct consumer_config *confi
                   const struct wire_recycled *recycled)
 {
     char heap[UNITS_TEXT_MAX], peak[UNITS_TEXT_MAX];
+    int64_t now_ns = clock_now_ns();
     recycles->counts[recycled->reason]++;
-    if (!limiter_pass(&recycles->lines, clock_now_ns()))
+    recycles->recent[recycles->total++ % RECYCLES_KEPT] =
+        (struct recycle_event){ .time_ns = now_ns, .lane = lane, .told = *recycled };
+    histogram_add(&recycles->pauses, recycled->pause_ns);
+    if (!limiter_pass(&recycles->lines, now_ns))
         return;
     uint64_t held_back = limiter_take_held_back(&recycles->lines);
     log_info(log_message("Lua state recycled"), log_text("consumer", config->name),
@@ -40,15 +44,12 @@ void recycles_add(struct recycles *recycles, const struct consumer_config *confi
              log_unsigned("messages", recycled->messages), log_duration("age", recycled->age_ns),
              log_text("heap", units_format_size((int64_t)recycled->heap_bytes, heap)),
              log_text("peak", units_format_size((int64_t)recycled->peak_bytes, peak)),
-             log_duration("pause", recycled->pause_ns),
-             held_back ? log_unsigned("similar_lines_left_out", held_back)
-                       : log_text("similar_lines_left_out", NULL));
+             log_duration("pause", recycled->pause_ns), log_suppressed(held_back));
 }
 
-uint64_t recycles_total(const struct recycles *recycles)
+const struct recycle_event *recycles_recent(const struct recycles *recycles, unsigned before)
 {
-    uint64_t total = 0;
-    for (int reason = 0; reason < WIRE_RECYCLE_REASONS; reason++)
-        total += recycles->counts[reason];
-    return total;
+    if (before >= RECYCLES_KEPT || before >= recycles->total)
+        return NULL;
+    return &recycles->recent[(recycles->total - 1 - before) % RECYCLES_KEPT];
 }

@@ -104,6 +104,12 @@ static bool same_urls(const struct broker_config *one, const struct broker_confi
     return true;
 }
 
+static bool same_listener(const struct config *one, const struct config *other)
+{
+    const char *here = one->status.listen, *there = other->status.listen;
+    return here && there ? strcmp(here, there) == 0 : here == there;
+}
+
 static void stop_left_out(struct program *program, const struct config *config)
 {
     for (struct member *member = program->members; member; member = member->next) {
@@ -125,9 +131,12 @@ void program_reload(struct program *program)
     const struct config *config = shared->config;
     if (!same_urls(program->broker.config, &config->broker))
         log_warning(log_message("changes of `broker` take effect at the next start of the program"));
+    if (!same_listener(program->shared->config, config))
+        log_warning(log_message("changes of `status` take effect at the next start of the program"));
     if (config->sandbox.seccomp != program->seccomp)
         log_warning(log_message("changes of `sandbox` take effect at the next start of the program"));
     log_set_level(config->log_level);
+    program->context.handler_lines = config->log_handler_lines;
     program->shutdown_timeout_ns = config->shutdown_timeout_ns;
     monitor_start(program, config);
     give_up_joining(program);

@@ -36,6 +36,23 @@ static const struct failure unpublished = {
     "message rejected: what the handler published was not taken and no attempt is left"
 };
 
+const char *ruling_verdict_name(enum wire_verdict verdict)
+{
+    static const char *const names[WIRE_VERDICTS] = {
+        [0] = "none",
+        [WIRE_ACK] = "ack",
+        [WIRE_RETRY] = "retry",
+        [WIRE_REQUEUE] = "requeue",
+        [WIRE_REJECT] = "reject",
+        [WIRE_ERROR] = "error",
+        [WIRE_UNDECODABLE] = "undecodable",
+        [WIRE_SKIPPED] = "skipped",
+        [WIRE_OUT_OF_MEMORY] = "out_of_memory",
+        [WIRE_OUT_OF_TIME] = "out_of_time",
+    };
+    return names[verdict];
+}
+
 struct ruling ruling_for_result(enum wire_verdict verdict, uint32_t attempt, unsigned attempts)
 {
     switch (verdict) {

@@ -25,6 +25,9 @@ struct ruling {
     const char *message; /* for the log; NULL: not worth a line */
 };
 
+/* "ack", "out_of_memory", ...: as status and metrics name it. */
+const char *ruling_verdict_name(enum wire_verdict verdict);
+
 struct ruling ruling_for_result(enum wire_verdict verdict, uint32_t attempt, unsigned attempts);
 
 /* For a message whose worker died at it. */

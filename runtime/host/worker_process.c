@@ -310,10 +310,12 @@ static void take_log(struct worker_process *worker, struct slice payload)
 static void take_recycled(struct worker_process *worker, struct slice payload)
 {
     struct wire_recycled recycled;
-    if (worker->was_ready && wire_take_recycled(&payload, &recycled))
-        worker->events->recycled(worker->owner, worker, &recycled);
-    else
+    if (!worker->was_ready || !wire_take_recycled(&payload, &recycled)) {
         distrust(worker, "it told of a new state in a way that cannot be read");
+        return;
+    }
+    worker->recycles++;
+    worker->events->recycled(worker->owner, worker, &recycled);
 }
 
 static void take_frame(struct worker_process *worker, const struct wire_frame *frame)

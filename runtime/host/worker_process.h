@@ -82,8 +82,10 @@ struct worker_process {
     int64_t service_ns;    /* how long a message takes, smoothed; 0 before the first */
     int64_t started_ns;
     uint64_t answered;
-    char script[256]; /* its path, for people: cut where longer */
-    char reason[256]; /* valid when gone: "exit status 1", "killed by signal 9 (Killed)", ... */
+    uint64_t recycles;      /* new Lua states that it has told of */
+    int64_t resident_bytes; /* its own, as the monitor found last; 0 before the first look */
+    char script[256];       /* its path, for people: cut where longer */
+    char reason[256];       /* valid when gone: "exit status 1", "killed by signal 9 (Killed)", ... */
     char last_words[WIRE_TEXT_MAX + 1]; /* text of WIRE_FAILED, or why the host ended it; else empty */
 };
 

@@ -153,7 +153,7 @@ static void write_lines(const struct bench *bench, struct buffer *logs)
     struct slice attributes;
     enum log_level level;
     while (next_line(&rest, &level, &attributes))
-        handler_log_write(bench->consumer->name, 0, level, attributes);
+        handler_log_write(bench->consumer->name, 0, level, 0, attributes);
     buffer_reset(logs);
 }
 

@@ -250,6 +250,12 @@ static enum step await_setup(struct worker *worker, struct error *error)
     return BROKEN;
 }
 
+static void show_heap(struct worker *worker)
+{
+    atomic_store_explicit(&worker->board->heap_bytes, state_heap_bytes(&worker->state), memory_order_relaxed);
+    atomic_store_explicit(&worker->board->heap_peak_bytes, worker->state.quota.peak, memory_order_relaxed);
+}
+
 static enum step serve(struct worker *worker, struct error *error)
 {
     for (;;) {
@@ -258,8 +264,7 @@ static enum step serve(struct worker *worker, struct error *error)
             (void)error_set(error, ERROR_FAILED, "what the host sent is no delivery");
         if (step != GO_ON)
             return step;
-        atomic_store_explicit(&worker->board->heap_bytes, state_heap_bytes(&worker->state),
-                              memory_order_relaxed);
+        show_heap(worker);
         link_flush(&worker->link);
         recycle_rest(&worker->recycle, &worker->state);
         step = refill(worker, error);

@@ -15,7 +15,8 @@ local CONFIGURATION = "runtime/doc/configuration.md"
 local HANDLER = "runtime/doc/handler.md"
 local ARCHITECTURE = "runtime/doc/architecture.md"
 local TESTING = "runtime/doc/testing.md"
-local PAGES = { README, CONFIGURATION, HANDLER, TESTING, ARCHITECTURE }
+local MONITORING = "runtime/doc/monitoring.md"
+local PAGES = { README, CONFIGURATION, HANDLER, TESTING, MONITORING, ARCHITECTURE }
 local MAN_PAGE = "runtime/doc/moonrabbit.1"
 -- Words behind -- that stand for no key.
 local NO_KEYS = { config = true, help = true, name = true, -- of the program, and "--name VALUE"
@@ -429,6 +430,7 @@ local function tree_of_files()
   for _, name in ipairs(find_files("scripts", "*.lua")) do
     if not name:find("^scripts/dev/") then tree[name:sub(1, -5)] = true end
   end
+  for _, name in ipairs(find_files("scripts", "*.html")) do tree[name:sub(1, -6)] = true end
   return tree
 end
 

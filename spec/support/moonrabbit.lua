@@ -6,6 +6,11 @@ local stdlib = require "posix.stdlib"
 local process = require "support.process"
 local root = require "support.root"
 
+-- Programs of many specs run at once, and have no default port to share: who wants a listener says so.
+stdlib.setenv("MOONRABBIT_STATUS_LISTEN", "off")
+-- Specs count lines of handlers.
+stdlib.setenv("MOONRABBIT_LOG_HANDLER_LINES", "1000000")
+
 local LOG_SHOWN_BYTES = 2000 -- of a log, in a message about what it lacks
 
 local moonrabbit = {

@@ -216,6 +216,8 @@ static const struct key_case key_cases[] = {
       "120000000000" },
     { "log.level", ROOT(UNSIGNED, log_level), "1", "'debug'", "0", "warning", "2", "error", "3" },
     { "log.format", ROOT(UNSIGNED, log_format), "0", "'logfmt'", "1", "json", "2", "auto", "0" },
+    { "log.handler_lines", ROOT(UNSIGNED, log_handler_lines), "10000", "1", "1", "20", "20", "1000000",
+      "1000000" },
     { "queue", EACH(TEXT, queue), "q", "'a b'", "a b", "c", "c", "d", "d" },
     { "handler", EACH(TEXT, handler), "handler.lua", "'other.lua'", "other.lua", "third.lua", "third.lua",
       "fourth.lua", "fourth.lua" },

@@ -97,11 +97,36 @@ static inline bool json_string(struct json *json)
     return true;
 }
 
-/* A string, a number, true, false or null: log lines nest nothing. */
+/* A string, a number, true, false or null. */
 static inline bool json_scalar(struct json *json)
 {
     return json_take(json, "true") || json_take(json, "false") || json_take(json, "null") ||
            (*json->at == '"' ? json_string(json) : json_number(json));
+}
+
+/* Any value, to a depth that no test exceeds. */
+static inline bool json_nested(struct json *json, int depth)
+{
+    bool object = json_take(json, "{");
+    if (!object && !json_take(json, "["))
+        return json_scalar(json);
+    const char *end = object ? "}" : "]";
+    if (depth == 0 || json_take(json, end))
+        return depth > 0;
+    do {
+        if (object && !(json_string(json) && json_take(json, ":")))
+            return false;
+        if (!json_nested(json, depth - 1))
+            return false;
+    } while (json_take(json, ","));
+    return json_take(json, end);
+}
+
+/* One value and nothing behind it. `text` ends with a NUL after `size` bytes. */
+static inline bool json_is_value(const char *text, size_t size)
+{
+    struct json json = { .at = text };
+    return json_nested(&json, 16) && json.at == text + size;
 }
 
 /* An object of scalars and nothing behind it. `text` ends with a NUL after `size` bytes. */

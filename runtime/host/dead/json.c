@@ -3,35 +3,12 @@
 
 #include "common/utf8.h"
 #include "host/dead/text.h"
+#include "host/json.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
 
 /* Values */
-
-static void put_text(struct buffer *to, struct slice text)
-{
-    char room[UTF8_QUOTED_MAX + 1];
-    (void)buffer_append_text(to, "\"");
-    for (size_t i = 0; i < text.size;) {
-        size_t length = utf8_length(text.data + i, text.size - i);
-        struct slice quoted = utf8_quoted(text.data + i, length, room);
-        (void)buffer_append(to, quoted.data, quoted.size);
-        i += length == 0 ? 1 : length;
-    }
-    (void)buffer_append_text(to, "\"");
-}
-
-static void put_double(struct buffer *to, double number)
-{
-    if (isfinite(number))
-        (void)buffer_printf(to, "%.17g", number);
-    else
-        (void)buffer_append_text(to, "null");
-}
 
 static void put_field(struct buffer *to, const struct field *field, int depth);
 
@@ -56,7 +33,7 @@ static void put_table(struct buffer *to, struct slice entries, int depth)
     (void)buffer_append_text(to, "{");
     while (fields_next_entry(&entries, &name, &field) == FIELDS_ONE) {
         (void)buffer_append_text(to, first ? "" : ",");
-        put_text(to, name);
+        json_put_text(to, name);
         (void)buffer_append_text(to, ":");
         put_field(to, &field, depth + 1);
         first = false;
@@ -78,10 +55,10 @@ static void put_field(struct buffer *to, const struct field *field, int depth)
         (void)buffer_printf(to, "%" PRIu64, (uint64_t)field->integer);
         break;
     case FIELD_DOUBLE:
-        put_double(to, field->number);
+        json_put_number(to, field->number);
         break;
     case FIELD_BYTES:
-        put_text(to, field->bytes);
+        json_put_text(to, field->bytes);
         break;
     case FIELD_TABLE:
         put_table(to, field->bytes, depth);
@@ -120,30 +97,18 @@ static void put_base64(struct buffer *to, struct slice bytes)
 
 /* Letters */
 
-static void put_name(struct buffer *to, const char *name)
-{
-    bool first = to->size > 0 && to->data[to->size - 1] == '{';
-    (void)buffer_printf(to, "%s\"%s\":", first ? "" : ",", name);
-}
-
-static void put_text_member(struct buffer *to, const char *name, struct slice text)
-{
-    put_name(to, name);
-    put_text(to, text);
-}
-
 /* What nobody knows is left out. */
 static void put_known_text(struct buffer *to, const char *name, struct slice text)
 {
     if (text.size > 0)
-        put_text_member(to, name, text);
+        json_slice(to, name, text);
 }
 
 static void put_known_number(struct buffer *to, const char *name, int64_t number)
 {
     if (number < 0)
         return;
-    put_name(to, name);
+    json_name(to, name);
     (void)buffer_printf(to, "%" PRId64, number);
 }
 
@@ -151,7 +116,7 @@ static void put_died_at(struct buffer *to, int64_t seconds)
 {
     if (seconds < 0)
         return;
-    put_name(to, "died_at");
+    json_name(to, "died_at");
     (void)buffer_append_text(to, "\"");
     text_put_time(to, seconds);
     (void)buffer_append_text(to, "\"");
@@ -159,7 +124,7 @@ static void put_died_at(struct buffer *to, int64_t seconds)
 
 static void put_properties(struct buffer *to, struct slice attributes)
 {
-    put_name(to, "properties");
+    json_name(to, "properties");
     (void)buffer_append_text(to, "{");
     for (size_t i = 0; i < DEAD_LETTER_PROPERTIES; i++) {
         struct dead_letter_property property;
@@ -168,7 +133,7 @@ static void put_properties(struct buffer *to, struct slice attributes)
         if (property.is_number)
             put_known_number(to, property.name, (int64_t)property.number);
         else
-            put_text_member(to, property.name, property.text);
+            json_slice(to, property.name, property.text);
     }
     (void)buffer_append_text(to, "}");
 }
@@ -186,28 +151,28 @@ static bool is_utf8(struct slice text)
 static void put_content(struct buffer *to, const struct dead_letter *letter)
 {
     put_properties(to, letter->attributes);
-    put_name(to, "headers");
+    json_name(to, "headers");
     put_table(to, letter->headers, 1);
     if (is_utf8(letter->body)) {
-        put_text_member(to, "body", letter->body);
+        json_slice(to, "body", letter->body);
         return;
     }
-    put_name(to, "body_base64");
+    json_name(to, "body_base64");
     put_base64(to, letter->body);
 }
 
 void json_put_letter(struct buffer *to, const struct dead_letter *letter, bool whole)
 {
     (void)buffer_append_text(to, "{");
-    put_text_member(to, "id", letter->id);
+    json_slice(to, "id", letter->id);
     put_known_text(to, "reason", letter->reason);
     put_known_text(to, "error", letter->error);
     put_known_number(to, "attempts", letter->attempts);
     put_died_at(to, letter->died_at);
     put_known_text(to, "queue", letter->queue);
     if (letter->queue.size > 0) {
-        put_text_member(to, "exchange", letter->exchange);
-        put_text_member(to, "routing_key", letter->routing_key);
+        json_slice(to, "exchange", letter->exchange);
+        json_slice(to, "routing_key", letter->routing_key);
     }
     put_known_text(to, "consumer", letter->consumer);
     put_known_text(to, "host", letter->host);

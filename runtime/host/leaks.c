@@ -1,0 +1,2 @@
+/* Leak suspects of a consumer; see leaks.h. */
+#include "host/leaks.h"

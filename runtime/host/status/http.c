@@ -1,0 +1,142 @@
+/* Reading requests and writing heads; see http.h. */
+#include "host/status/http.h"
+
+#include <string.h>
+
+/* What is before the next blank; the rest begins behind it. False where there is none. */
+static bool take_word(struct slice *rest, struct slice *ret_word)
+{
+    const char *blank = memchr(rest->data, ' ', rest->size);
+    if (!blank)
+        return false;
+    *ret_word = (struct slice){ .data = rest->data, .size = (size_t)(blank - rest->data) };
+    rest->data += ret_word->size + 1;
+    rest->size -= ret_word->size + 1;
+    return true;
+}
+
+static bool begins_with(struct slice text, const char *words)
+{
+    size_t size = strlen(words);
+    return text.size >= size && memcmp(text.data, words, size) == 0;
+}
+
+/* "/path?query", or what proxies are asked for: "http://host/path?query". */
+static struct slice path_of(struct slice target)
+{
+    static const char scheme[] = "http://";
+    if (begins_with(target, scheme)) {
+        size_t skip = sizeof scheme - 1;
+        while (skip < target.size && target.data[skip] != '/')
+            skip++;
+        target.data += skip;
+        target.size -= skip;
+    }
+    const char *query = memchr(target.data, '?', target.size);
+    if (query)
+        target.size = (size_t)(query - target.data);
+    return target;
+}
+
+static enum http_method method_of(struct slice word)
+{
+    if (slice_equals(word, "GET"))
+        return HTTP_GET;
+    return slice_equals(word, "HEAD") ? HTTP_HEAD : HTTP_OTHER;
+}
+
+static bool is_method(struct slice word)
+{
+    for (size_t i = 0; i < word.size; i++) {
+        if (word.data[i] < 'A' || word.data[i] > 'Z')
+            return false;
+    }
+    return word.size > 0;
+}
+
+static bool parse_line(struct slice line, struct http_request *request)
+{
+    struct slice method, target;
+    if (!take_word(&line, &method) || !take_word(&line, &target) || !is_method(method) || target.size == 0)
+        return false;
+    if (line.size != strlen("HTTP/1.1") || !begins_with(line, "HTTP/1."))
+        return false;
+    request->method = method_of(method);
+    request->path = path_of(target);
+    return true;
+}
+
+/* Noise is told from a request before its line has ended. */
+static bool is_printable(struct slice text)
+{
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] < 0x20 || text.data[i] > 0x7e)
+            return false;
+    }
+    return true;
+}
+
+/* Whether an empty line ends the head, of which this is what follows the first line's end. */
+static bool has_ended(struct slice rest)
+{
+    return (rest.size >= 1 && rest.data[0] == '\n') ||
+           (rest.size >= 2 && memcmp(rest.data, "\r\n", 2) == 0) || memmem(rest.data, rest.size, "\n\n", 2) ||
+           memmem(rest.data, rest.size, "\n\r\n", 3);
+}
+
+enum http_next http_next(struct slice bytes, struct http_request *request)
+{
+    if (bytes.size == 0)
+        return HTTP_MORE;
+    const char *end = memchr(bytes.data, '\n', bytes.size);
+    struct slice line = { .data = bytes.data, .size = end ? (size_t)(end - bytes.data) : bytes.size };
+    if (line.size > 0 && line.data[line.size - 1] == '\r')
+        line.size--;
+    if (!is_printable(line))
+        return HTTP_BROKEN;
+    if (!end)
+        return HTTP_MORE;
+    if (!parse_line(line, request))
+        return HTTP_BROKEN;
+    size_t used = (size_t)(end - bytes.data) + 1;
+    return has_ended((struct slice){ .data = bytes.data + used, .size = bytes.size - used }) ? HTTP_REQUEST
+                                                                                             : HTTP_MORE;
+}
+
+const char *http_phrase(unsigned code)
+{
+    switch (code) {
+    case 200:
+        return "OK";
+    case 400:
+        return "Bad Request";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 503:
+        return "Service Unavailable";
+    default:
+        return "Internal Server Error";
+    }
+}
+
+/* Pages may use what stands in themselves, ask this listener, and nothing else; nothing of it is kept. */
+void http_put_head(struct buffer *to, unsigned code, const char *type, size_t body_bytes)
+{
+    (void)buffer_printf(to,
+                        "HTTP/1.1 %u %s\r\n"
+                        "Content-Type: %s\r\n"
+                        "Content-Length: %zu\r\n"
+                        "Connection: close\r\n"
+                        "Cache-Control: no-store\r\n"
+                        "X-Content-Type-Options: nosniff\r\n"
+                        "Referrer-Policy: no-referrer\r\n"
+                        "Content-Security-Policy: default-src 'none'; script-src 'unsafe-inline'; "
+                        "style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; "
+                        "form-action 'none'; frame-ancestors 'none'\r\n"
+                        "%s\r\n",
+                        code, http_phrase(code), type, body_bytes, code == 405 ? "Allow: GET, HEAD\r\n" : "");
+}

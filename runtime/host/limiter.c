@@ -26,5 +26,5 @@ uint64_t limiter_take_held_back(struct limiter *limiter)
 
 uint64_t limiter_take_ended(struct limiter *limiter, int64_t now_ns)
 {
-    return now_ns - limiter->window_ns >= CLOCK_NS_PER_SECOND ? limiter_take_held_back(limiter) : 0;
+    return now_ns - limiter->window_ns >= 2 * CLOCK_NS_PER_SECOND ? limiter_take_held_back(limiter) : 0;
 }

@@ -16,7 +16,8 @@ struct limiter {
 bool limiter_pass(struct limiter *limiter, int64_t now_ns);
 uint64_t limiter_take_held_back(struct limiter *limiter);
 
-/* The same, where the second is over in which lines were held back, and no other came to tell of them. */
+/* The same, where no line has come for a while that could tell of them: one comes at least in every second
+ * while there is something to say. */
 uint64_t limiter_take_ended(struct limiter *limiter, int64_t now_ns);
 
 #endif

@@ -144,14 +144,17 @@ static void look_at_leaks(struct consumer *consumer, int64_t now_ns)
 /* What was left out is told even where no line follows that could say so. */
 static void tell_suppressed(struct consumer *consumer, int64_t now_ns)
 {
-    uint64_t messages = limiter_take_ended(&consumer->complaints, now_ns);
-    uint64_t handlers = limiter_take_ended(&consumer->handler_lines, now_ns);
-    if (messages > 0)
-        log_info(log_message("lines about messages were left out"),
-                 log_text("consumer", consumer->config->name), log_suppressed(messages));
-    if (handlers > 0)
+    uint64_t of_handlers = limiter_take_ended(&consumer->handler_lines, now_ns);
+    uint64_t of_host = limiter_take_ended(&consumer->complaints, now_ns) +
+                       limiter_take_ended(&consumer->errands.complaints, now_ns) +
+                       limiter_take_ended(&consumer->pool.complaints, now_ns) +
+                       limiter_take_ended(&consumer->recycles.lines, now_ns);
+    if (of_host > 0)
+        log_info(log_message("lines that said the same of other messages and workers were left out"),
+                 log_text("consumer", consumer->config->name), log_suppressed(of_host));
+    if (of_handlers > 0)
         log_info(log_message("lines of handlers were left out: log.handler_lines a second are written"),
-                 log_text("consumer", consumer->config->name), log_suppressed(handlers));
+                 log_text("consumer", consumer->config->name), log_suppressed(of_handlers));
 }
 
 static void judge_consumer(struct consumer *consumer, int64_t now_ns)
@@ -320,9 +323,20 @@ static void look_at_cache(struct program *program)
     monitor->cache_resets = stats.resets;
 }
 
+static void tell_suppressed_of_outlet(struct outlet *outlet, int64_t now_ns)
+{
+    uint64_t lines = limiter_take_ended(&outlet->complaints, now_ns) +
+                     limiter_take_ended(&outlet->moves.complaints, now_ns) +
+                     limiter_take_ended(&outlet->messages.complaints, now_ns);
+    if (lines > 0)
+        log_info(log_message("lines that said the same of other publications were left out"),
+                 log_suppressed(lines));
+}
+
 /* The log tells of it as it happens. */
 static void look_at_broker(struct program *program, int64_t now_ns)
 {
+    tell_suppressed_of_outlet(&program->outlet, now_ns);
     struct alarms *alarms = &program->monitor.alarms;
     if (program->broker.blocked || program->outlet.broker.blocked)
         (void)alarm_raise(alarms, ALARM_BLOCKED, now_ns,

@@ -60,6 +60,18 @@ static void test_steady_stream(void **state)
     assert_int_equal(limiter_take_held_back(&limiter), LINES - passed);
 }
 
+/* What no line came to tell of is told by itself, once. */
+static void test_the_end(void **state)
+{
+    (void)state;
+    struct limiter limiter = { .per_second = 2 };
+    int64_t now_ns = 7;
+    (void)passed_of(&limiter, 5, now_ns);
+    assert_int_equal(limiter_take_ended(&limiter, now_ns + 2 * CLOCK_NS_PER_SECOND - 1), 0);
+    assert_int_equal(limiter_take_ended(&limiter, now_ns + 2 * CLOCK_NS_PER_SECOND), 3);
+    assert_int_equal(limiter_take_ended(&limiter, now_ns + 3 * CLOCK_NS_PER_SECOND), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -67,6 +79,7 @@ int main(void)
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_none_at_all),
         cmocka_unit_test(test_steady_stream),
+        cmocka_unit_test(test_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,60 @@
+-- What repeats is bounded in the log, and what was left out is counted.
+local consumer = require "support.consumer"
+local rabbit = require "support.rabbit"
+
+describe("the log", function()
+  after_each(require "support.cleanup")
+
+  -- Waits until lines with this message, and those left out before them or since, are so many.
+  local function wait_for_all(program, msg, left_out, count)
+    local written, suppressed
+    local all = program:wait_until(function()
+      written, suppressed = 0, 0
+      for _, line in ipairs(program:log_lines()) do
+        if line.msg == msg then written = written + 1 end
+        if line.msg == msg or line.msg:find(left_out, 1, true) then
+          suppressed = suppressed + (line.suppressed or 0)
+        end
+      end
+      return written + suppressed >= count
+    end, consumer.PATIENCE)
+    assert(all, ("%d written, %d left out"):format(written, suppressed))
+    assert.equal(count, written + suppressed)
+    return written
+  end
+
+  local function start(handler, flags, count)
+    local queue = rabbit.queue "log"
+    consumer.fill(queue, count)
+    flags["memory-interval"] = "100ms"
+    return consumer.start(queue, handler, flags)
+  end
+
+  it("has so many lines of handlers in a second as log.handler_lines says", function()
+    local program = start("return function() for _ = 1, 100 do log.info 'noise' end end",
+      { ["log-handler-lines"] = 5 }, 10)
+    local written = wait_for_all(program, "noise", "lines of handlers were left out", 1000)
+    consumer.stop(program)
+    assert.is_true(written >= 5 and written < 500, written .. " lines")
+  end)
+
+  it("does not repeat what it says of messages that fail", function()
+    local program = start("return function() error 'as told' end", { ["retry-attempts"] = 1, prefetch = 100 },
+      1000)
+    local written = wait_for_all(program, "message rejected: the handler failed and no attempt is left",
+      "lines that said the same of other messages", 1000)
+    consumer.stop(program)
+    assert.is_true(written >= 10 and written < 500, written .. " lines")
+  end)
+
+  it("nor what it says of publications that nobody takes", function()
+    local program = start(([[
+      return { setup = function(worker)
+        for _ = 1, 300 do worker:publish("", %q, "lost") end
+      end, handle = function() end }]]):format(rabbit.name "log-nowhere"), {}, 1)
+    local written = wait_for_all(program, "what setup or teardown published is lost",
+      "lines that said the same of other publications", 300)
+    consumer.stop(program)
+    assert.is_true(written < 150, written .. " lines")
+  end)
+end)

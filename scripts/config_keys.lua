@@ -66,6 +66,13 @@ local function refuse_url(url)
   return refuse_authority(authority)
 end
 
+local function refuse_management(url)
+  local rest = url:match("^https?://(.*)$")
+  if not rest then return "begin it with http://, or with https:// for TLS" end
+  if url:find("[%s?#]") then return "write a blank as %20, and nothing behind a ? or #" end
+  return refuse_authority(rest:match("^[^/]*"))
+end
+
 local function refuse_prefetch(value)
   if value == 0 then
     return "without a limit the broker pushes the whole queue into this process, which is how consumers " ..
@@ -115,6 +122,8 @@ end
 
 -- The keys.
 
+local a_management_url = 'the URL of RabbitMQ\'s management, such as "http://user:password@localhost:15672"'
+
 local file = { refuse = refuse_missing_file }
 local url = { refuse = refuse_url }
 local a_url = 'a URL, such as "' .. DEFAULT_URL .. '"'
@@ -127,6 +136,7 @@ local list_of_bindings = 'a list such as { { exchange = "orders", routing_key = 
 local ROOT = {
   { "broker.url", with(text(a_url), { refuse = refuse_url, max = 2048 }) }, -- its default is DEFAULT_URL
   { "broker.urls", with(list(urls), url) },
+  { "broker.management", with(text(a_management_url), { refuse = refuse_management, max = 2048 }) },
   { "broker.auth", choice("plain", "plain", "external") },
   { "broker.tls.ca", with(path "the path of a PEM file with the authorities to trust", file) },
   { "broker.tls.cert", with(path "the path of a PEM file with the client's certificate", file) },

@@ -37,6 +37,15 @@ static const struct module modules[] = {
       &script_doctor_management_size },
     { "moonrabbit.doctor_system", "@moonrabbit doctor", script_doctor_system, &script_doctor_system_size },
     { "moonrabbit.doctor_rules", "@moonrabbit doctor", script_doctor_rules, &script_doctor_rules_size },
+    { "moonrabbit.doctor_rules_program", "@moonrabbit doctor", script_doctor_rules_program,
+      &script_doctor_rules_program_size },
+    { "moonrabbit.doctor_rules_clients", "@moonrabbit doctor", script_doctor_rules_clients,
+      &script_doctor_rules_clients_size },
+    { "moonrabbit.doctor_rules_queues", "@moonrabbit doctor", script_doctor_rules_queues,
+      &script_doctor_rules_queues_size },
+    { "moonrabbit.doctor_rules_server", "@moonrabbit doctor", script_doctor_rules_server,
+      &script_doctor_rules_server_size },
+    { "moonrabbit.doctor_judging", "@moonrabbit doctor", script_doctor_judging, &script_doctor_judging_size },
     { "moonrabbit.doctor_report", "@moonrabbit doctor", script_doctor_report, &script_doctor_report_size },
 };
 

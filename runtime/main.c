@@ -135,8 +135,8 @@ static int check(const struct config *config)
     return (int)error.code;
 }
 
-/* What the host says of its own life is no answer to somebody who checks; warnings are, but to the doctor, who
- * finds what they are of. */
+/* What the host says of its own life is no answer to somebody who checks; warnings are, but to the doctor,
+ * who finds what they are of. */
 static enum log_level level_of(const struct cli *cli, const struct config *config)
 {
     if (config->log_level != LOG_INFO)

@@ -20,8 +20,8 @@ end
 local function finish(finding, rule, clean)
   return {
     rule = rule.name, layer = rule.layer, severity = finding.severity or rule.severities[1],
-    object = clean(finding.object), what = clean(finding.what), why = rule.why,
-    ["do"] = finding.fix or rule["do"], line = finding.line and clean(finding.line), figures = finding.figures,
+    object = clean(finding.object), what = clean(finding.what), why = rule.why, advice = rule.advice,
+    line = finding.line and clean(finding.line), figures = finding.figures,
   }
 end
 
@@ -65,8 +65,8 @@ local function describe(facts)
     seen[#seen + 1] = ("management of RabbitMQ %s (%s)"):format(management.version,
       #counts > 0 and table.concat(counts, ", ") or "its overview only")
   end
-  seen[#seen + 1] = ("this machine with %s"):format(words.counted(#facts.system.processes, "moonrabbit process",
-    "moonrabbit processes"))
+  seen[#seen + 1] = "this machine with " ..
+    words.counted(#facts.system.processes, "moonrabbit process", "moonrabbit processes")
   return seen
 end
 

@@ -1,6 +1,6 @@
--- Everything that the doctor looks at, gathered into one plain table for its rules: the configuration, whether
--- the handlers load, queues by AMQP, the broker by its HTTP API, and this machine. What cannot be looked at is
--- told, with the reason.
+-- Everything that the doctor looks at, gathered into one plain table for its rules: the configuration,
+-- whether the handlers load, queues by AMQP, the broker by its HTTP API, and this machine. What cannot be
+-- looked at is told, with the reason.
 local gather_management = require "moonrabbit.doctor_management"
 local gather_system = require "moonrabbit.doctor_system"
 local host = require "moonrabbit.host"

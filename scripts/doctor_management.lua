@@ -1,21 +1,33 @@
 -- What RabbitMQ's HTTP API tells, as facts for the doctor's rules. Whatever answers there is a stranger:
--- answers are bounded in number, size and time, each value is taken only where it is of the kind that it should
--- be, and what is absent (versions 3.8 to 4.x differ) is nil.
+-- answers are bounded in number, size and time, each value is taken only where it is of the kind that it
+-- should be, and what is absent (versions 3.8 to 4.x differ) is nil.
 local cjson = require "cjson.safe"
 local host = require "moonrabbit.host"
 
-local PAGE_SIZE, PAGES_MAX = 500, 20 -- 10,000 objects of a kind
+local PAGE_SIZE, OBJECTS_MAX = 500, 10000 -- of a kind
 local NODES_MAX = 32
 local SECONDS_MAX = 60 -- for all questions together
+local NUMBER_MAX = 2 ^ 53
+local TEXT_BYTES_MAX = 1024 -- names are shorter
 local OK, REFUSED, FORBIDDEN = 200, 401, 403
 
 -- Values of the kind that they should be, else nil.
 
-local function kind(name)
-  return function(value) return type(value) == name and value or nil end
+local function number(value)
+  return type(value) == "number" and value > -NUMBER_MAX and value < NUMBER_MAX and value or nil
 end
-local number, text, list = kind "number", kind "string", kind "table"
-local function flag(value) if type(value) == "boolean" then return value end end
+
+local function text(value)
+  return type(value) == "string" and value:sub(1, TEXT_BYTES_MAX) or nil
+end
+
+local function list(value)
+  return type(value) == "table" and value or nil
+end
+
+local function flag(value)
+  if type(value) == "boolean" then return value end
+end
 
 -- The last of the names is looked up in the tables that the others lead to.
 local function at(value, ...)
@@ -36,14 +48,14 @@ Asker.__index = Asker
 
 local function explain(status, name)
   if status == REFUSED then
-    return ("management %s refuses the user (401): check user and password in the URL, and that the user has " ..
-      "the tag monitoring (rabbitmqctl set_user_tags NAME monitoring)"):format(name)
+    return ("management %s refuses the user (401): check user and password in the URL, and that the user " ..
+      "has the tag monitoring (rabbitmqctl set_user_tags NAME monitoring)"):format(name)
   elseif status == FORBIDDEN then
     return ("management %s does not allow it (403): the user needs the tag monitoring (rabbitmqctl " ..
       "set_user_tags NAME monitoring) and permissions on the virtual host"):format(name)
   elseif status >= 300 and status < 400 then
-    return ("management %s answers with a redirect (%d), which is not followed: give the URL that it leads to")
-      :format(name, status)
+    return ("management %s answers with a redirect (%d), which is not followed: give the URL that it " ..
+      "leads to"):format(name, status)
   end
   return ("management %s answers with status %d: is this RabbitMQ's management?"):format(name, status)
 end
@@ -68,24 +80,28 @@ function Asker:ask(path)
     :format(self.world.management())
 end
 
+-- Appends what is taken of the items; false where there are more than OBJECTS_MAX.
 local function take_items(items, take, into)
   for _, item in ipairs(items) do
+    if #into >= OBJECTS_MAX then return false end
     local taken = type(item) == "table" and take(item)
     if taken then into[#into + 1] = taken end
   end
+  return true
 end
 
----All pages of a kind; nil and a reason where there is no first one.
----@return table[]|nil, string|nil reason, or where there are more than were asked for, how many there are
+---All pages of a kind; with a reason where there are more than were taken.
+---@return table[]|nil taken, string|nil reason
 function Asker:ask_pages(path, columns, take)
   local taken = {}
-  for page = 1, PAGES_MAX do
-    local answer, reason = self:ask(("%s?page=%d&page_size=%d&columns=%s"):format(path, page, PAGE_SIZE, columns))
+  for page = 1, OBJECTS_MAX / PAGE_SIZE do
+    local query = ("?page=%d&page_size=%d&columns=%s"):format(page, PAGE_SIZE, columns)
+    local answer, reason = self:ask(path .. query)
     if not answer then return page > 1 and taken or nil, reason end
-    take_items(list(answer.items) or answer, take, taken)
+    if not take_items(list(answer.items) or answer, take, taken) then break end
     if page >= (number(answer.page_count) or 1) then return taken end
   end
-  return taken, ("only the first %d were looked at"):format(PAGES_MAX * PAGE_SIZE)
+  return taken, ("only the first %d were looked at"):format(OBJECTS_MAX)
 end
 
 -- What is taken of each kind.
@@ -132,7 +148,7 @@ local function take_connection(connection)
 end
 
 local CHANNEL_COLUMNS = "name,messages_unacknowledged,prefetch_count,global_prefetch_count,consumer_count," ..
-  "connection_details.name,message_stats.ack_details.rate,message_stats.ack,idle_since"
+  "connection_details.name,message_stats.ack_details.rate"
 
 local function take_channel(channel)
   local name = text(channel.name)
@@ -232,14 +248,14 @@ local function gather_exchanges(asker, tell, vhost)
     function(exchange) return text(exchange.name) end)
   local set = {}
   for _, name in ipairs(names or {}) do set[name] = true end
-  return names and #names < PAGES_MAX * PAGE_SIZE and set or nil
+  return names and #names < OBJECTS_MAX and set or nil
 end
 
 -- Nil where this is no management API: then the reason has been told as a failure.
 local function gather_overview(asker, tell)
   local overview, reason = asker:ask("/overview")
   if overview and not text(overview.rabbitmq_version) then
-    reason = ("management %s is not RabbitMQ's: its overview names no version"):format(asker.world.management())
+    reason = "management " .. asker.world.management() .. " is not RabbitMQ's: its overview names no version"
     overview = nil
   end
   if not overview then
@@ -263,10 +279,13 @@ return function(world, vhost, tell)
   if not facts then return nil end
   vhost = escape(vhost)
   facts.nodes = gather_nodes(asker, tell)
-  facts.queues = gather_list(asker, tell, "queues", "/queues/" .. vhost, QUEUE_COLUMNS, take_queue)
-  facts.connections = gather_list(asker, tell, "connections", "/connections", CONNECTION_COLUMNS, take_connection)
-  facts.channels = gather_list(asker, tell, "channels", "/channels", CHANNEL_COLUMNS, take_channel)
-  facts.consumers = gather_list(asker, tell, "consumers", "/consumers/" .. vhost, CONSUMER_COLUMNS, take_consumer)
+  local function gather(what, path, columns, take)
+    return gather_list(asker, tell, what, path, columns, take)
+  end
+  facts.queues = gather("queues", "/queues/" .. vhost, QUEUE_COLUMNS, take_queue)
+  facts.connections = gather("connections", "/connections", CONNECTION_COLUMNS, take_connection)
+  facts.channels = gather("channels", "/channels", CHANNEL_COLUMNS, take_channel)
+  facts.consumers = gather("consumers", "/consumers/" .. vhost, CONSUMER_COLUMNS, take_consumer)
   if facts.queues and has_dead_letters(facts.queues) then
     facts.exchanges = gather_exchanges(asker, tell, vhost)
   end

@@ -39,9 +39,10 @@ local ROW = "%-9s %-12s "
 local MARGIN = ROW:format("", "")
 
 local function add_finding(add, finding, columns)
-  paragraph(add, "", ROW:format(finding.severity, finding.layer), finding.object .. ": " .. finding.what, columns)
+  local said = finding.object .. ": " .. finding.what
+  paragraph(add, "", ROW:format(finding.severity, finding.layer), said, columns)
   paragraph(add, MARGIN, "why  ", finding.why, columns)
-  paragraph(add, MARGIN, "do   ", finding["do"], columns)
+  paragraph(add, MARGIN, "do   ", finding.advice, columns)
   if finding.line then add(MARGIN .. "       " .. finding.line) end
 end
 
@@ -83,7 +84,8 @@ function report.as_text(result, columns)
   if #result.findings > 0 then add_findings(add, result.findings, columns) end
   paragraph(add, "", "looked at      ", table.concat(result.seen, "; "), columns)
   for i, unseen in ipairs(result.unseen) do
-    paragraph(add, "", i == 1 and "not looked at  " or (" "):rep(15), unseen.what .. ": " .. unseen.why, columns)
+    local label = i == 1 and "not looked at  " or (" "):rep(15)
+    paragraph(add, "", label, unseen.what .. ": " .. unseen.why, columns)
   end
   add(summary(result))
   return table.concat(lines, "\n") .. "\n"
@@ -96,8 +98,8 @@ end
 
 ---@return string one object on one line; sizes are in bytes, times in seconds
 function report.as_json(result)
-  return ('{"findings":%s,"counts":%s,"looked_at":%s,"not_looked_at":%s}\n'):format(json_list(result.findings),
-    cjson.encode(result.counts), json_list(result.seen), json_list(result.unseen))
+  return ('{"findings":%s,"counts":%s,"looked_at":%s,"not_looked_at":%s}\n'):format(
+    json_list(result.findings), cjson.encode(result.counts), json_list(result.seen), json_list(result.unseen))
 end
 
 return report

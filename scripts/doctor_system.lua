@@ -1,5 +1,5 @@
--- What this machine tells of itself and of the moonrabbit processes on it, from /proc and the control group, as
--- facts for the doctor's rules. What may not be read is nil.
+-- What this machine tells of itself and of the moonrabbit processes on it, from /proc and the control group,
+-- as facts for the doctor's rules. What may not be read is nil.
 
 local LINES_MAX = 200
 

@@ -53,6 +53,16 @@ extern const char script_doctor_system[];
 extern const size_t script_doctor_system_size;
 extern const char script_doctor_rules[];
 extern const size_t script_doctor_rules_size;
+extern const char script_doctor_rules_program[];
+extern const size_t script_doctor_rules_program_size;
+extern const char script_doctor_rules_clients[];
+extern const size_t script_doctor_rules_clients_size;
+extern const char script_doctor_rules_queues[];
+extern const size_t script_doctor_rules_queues_size;
+extern const char script_doctor_rules_server[];
+extern const size_t script_doctor_rules_server_size;
+extern const char script_doctor_judging[];
+extern const size_t script_doctor_judging_size;
 extern const char script_doctor_report[];
 extern const size_t script_doctor_report_size;
 

@@ -73,8 +73,10 @@ static bool load(struct library *library, struct error *error)
         memcpy((char *)library + functions[i].place, &function, sizeof function);
     }
     if (!handle || library->global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        return error_set(error, ERROR_FAILED, "%s, which asks the management URL, cannot be loaded: install it "
-                                              "(Debian's package libcurl4)", library_name);
+        return error_set(error, ERROR_FAILED,
+                         "%s, which asks the management URL, cannot be loaded: install it "
+                         "(Debian's package libcurl4)",
+                         library_name);
     return true;
 }
 
@@ -172,9 +174,10 @@ struct http *http_open(const struct broker_config *config, struct error *error)
     http->easy = http->curl.easy_init();
     if (http->easy && set_bounds(http) && set_tls(http) && set_receiver(http) && take_url(http))
         return http;
-    error_set(error, ERROR_USAGE,
-              "broker.management must be http://user:password@host:port (https:// for TLS; special characters "
-              "as %%XX)");
+    error_set(
+        error, ERROR_USAGE,
+        "broker.management must be http://user:password@host:port (https:// for TLS; special characters "
+        "as %%XX)");
 failed:
     http_close(http);
     return NULL;
@@ -203,13 +206,15 @@ static const char *advice_for(CURLcode code)
     switch (code) {
     case CURLE_COULDNT_CONNECT:
     case CURLE_OPERATION_TIMEDOUT:
-        return "is the management plugin enabled (rabbitmq-plugins enable rabbitmq_management), and is the port "
+        return "is the management plugin enabled (rabbitmq-plugins enable rabbitmq_management), and is the "
+               "port "
                "right (15672 as a rule, 15671 with https://)?";
     case CURLE_COULDNT_RESOLVE_HOST:
         return "check the host name";
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
-        return "set broker.tls.ca to the file of the authority that signed its certificate, and use a name in the "
+        return "set broker.tls.ca to the file of the authority that signed its certificate, and use a name "
+               "in the "
                "URL that it has";
     default:
         return "is this RabbitMQ's management (http:// at port 15672 as a rule, https:// at 15671)?";
@@ -230,8 +235,8 @@ static bool refuse(const struct http *http, CURLcode code, struct error *error)
 static enum http_answer refuse_size(const struct http *http, const char *path, struct error *error)
 {
     char size[UNITS_TEXT_MAX];
-    (void)error_set(error, ERROR_FAILED, "management %s: the answer to %s is larger than %s", http->base, path,
-                    units_format_size(HTTP_BODY_BYTES_MAX, size));
+    (void)error_set(error, ERROR_FAILED, "management %s: the answer to %s is larger than %s", http->base,
+                    path, units_format_size(HTTP_BODY_BYTES_MAX, size));
     return HTTP_TOO_LARGE;
 }
 

@@ -103,8 +103,7 @@ static int get(lua_State *lua)
     long status = 0;
     if (!world->http)
         world->http = http_open(&world->config->broker, &error);
-    enum http_answer answer =
-        world->http ? http_get(world->http, path, &status, &body, &error) : HTTP_FAILED;
+    enum http_answer answer = world->http ? http_get(world->http, path, &status, &body, &error) : HTTP_FAILED;
     if (answer != HTTP_ANSWERED) {
         (void)fail(lua, &error);
         lua_pushstring(lua, answer == HTTP_TOO_LARGE ? "large" : "failed");
@@ -194,25 +193,18 @@ static int sleep_for(lua_State *lua)
     double seconds = luaL_checknumber(lua, 1);
     if (seconds > 0 && seconds <= sleep_seconds_max) {
         int64_t ns = (int64_t)(seconds * 1e9);
-        const struct timespec wait = { .tv_sec = ns / CLOCK_NS_PER_SECOND, .tv_nsec = ns % CLOCK_NS_PER_SECOND };
+        const struct timespec wait = { .tv_sec = ns / CLOCK_NS_PER_SECOND,
+                                       .tv_nsec = ns % CLOCK_NS_PER_SECOND };
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL);
     }
     return 0;
 }
 
 static const luaL_Reg functions[] = {
-    { "check", check },
-    { "connect", connect_broker },
-    { "count", count },
-    { "get", get },
-    { "management", management },
-    { "names", names },
-    { "target", target },
-    { "page_size", page_size },
-    { "width", width },
-    { "clean", clean },
-    { "sleep", sleep_for },
-    { NULL, NULL },
+    { "check", check },   { "connect", connect_broker }, { "count", count },
+    { "get", get },       { "management", management },  { "names", names },
+    { "target", target }, { "page_size", page_size },    { "width", width },
+    { "clean", clean },   { "sleep", sleep_for },        { NULL, NULL },
 };
 
 /* The configuration as a table: sizes in bytes, times in seconds */

@@ -144,9 +144,9 @@ struct config_source {
     const char *handler; /* HANDLER.lua on the command line; NULL: none */
     const struct config_flag *flags;
     size_t flag_count;
-    bool broker_only;   /* for a command that needs no consumers: keys of other groups are no options of it */
+    bool broker_only; /* for a command that needs no consumers: keys of other groups are no options of it */
     bool consumers_optional; /* for one that makes do without any, where neither file nor flags name one */
-    char **environment; /* of the process: entries that begin with MOONRABBIT_ are looked at */
+    char **environment;      /* of the process: entries that begin with MOONRABBIT_ are looked at */
 };
 
 /* NULL where anything is wrong; `problems` then holds one sentence a line, every one that was found. The

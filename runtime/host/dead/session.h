@@ -74,8 +74,8 @@ void session_close(struct session *session);
 
 enum session_answer { SESSION_YES, SESSION_NO, SESSION_FAILED };
 
-/* Counts without touching anything; SESSION_NO: there is no such queue. SESSION_FAILED ends no session that is
- * not `lost`: the broker only does not tell. */
+/* Counts without touching anything; SESSION_NO: there is no such queue. SESSION_FAILED ends no session that
+ * is not `lost`: the broker only does not tell. */
 enum session_answer session_count(struct session *session, const char *queue, struct counted *ret_counted,
                                   struct error *error);
 

@@ -43,7 +43,7 @@ function judging.consumer_of(facts, queue)
 end
 
 ---A set of the queues that dead letters go to: as the configuration says, and as other queues do by the
----default exchange. Where messages only wait for their time (a delay queue) they come back to one that is none.
+---default exchange. What only waits for its time (in a delay queue) comes back to one that is none.
 function judging.dead_letter_queues(facts)
   local names = {}
   for _, queue in ipairs(facts.queues) do

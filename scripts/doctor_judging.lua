@@ -6,9 +6,10 @@ local NEAR, FULL = 0.8, 0.95 -- shares of a bound
 
 local judging = { NEAR = NEAR, MUCH_MORE = 10 } -- MUCH_MORE: so many times of what is too much is critical
 
----ipairs, of nothing where there is no list.
-function judging.each(list)
-  return ipairs(list or {})
+---Rules of one layer, each with its name.
+function judging.layer(name, rules)
+  for _, rule in ipairs(rules) do rule.layer = name end
+  return rules
 end
 
 ---A list of the facts of the HTTP API, one after the other; nothing where that was not asked.

@@ -9,7 +9,9 @@
 local rules = {}
 
 for _, part in ipairs { "program", "clients", "queues", "server" } do
-  for _, rule in ipairs(require("moonrabbit.doctor_rules_" .. part)) do rules[#rules + 1] = rule end
+  for _, layer in ipairs(require("moonrabbit.doctor_rules_" .. part)) do
+    for _, rule in ipairs(layer) do rules[#rules + 1] = rule end
+  end
 end
 
 return rules

@@ -300,11 +300,4 @@ local consumer_rules = {
   },
 }
 
-local rules = {}
-for layer, list in pairs { connection = connection_rules, consumer = consumer_rules } do
-  for _, rule in ipairs(list) do
-    rule.layer = layer
-    rules[#rules + 1] = rule
-  end
-end
-return rules
+return { judging.layer("connection", connection_rules), judging.layer("consumer", consumer_rules) }

@@ -233,11 +233,4 @@ local system = {
   },
 }
 
-local rules = {}
-for layer, list in pairs { application = application, system = system } do
-  for _, rule in ipairs(list) do
-    rule.layer = layer
-    rules[#rules + 1] = rule
-  end
-end
-return rules
+return { judging.layer("application", application), judging.layer("system", system) }

@@ -202,5 +202,4 @@ local rules = {
   },
 }
 
-for _, rule in ipairs(rules) do rule.layer = "queue" end
-return rules
+return { judging.layer("queue", rules) }

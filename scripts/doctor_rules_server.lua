@@ -161,11 +161,4 @@ local bounds = {
   }),
 }
 
-local rules = {}
-for _, list in ipairs { alarms, memory, bounds } do
-  for _, rule in ipairs(list) do
-    rule.layer = "server"
-    rules[#rules + 1] = rule
-  end
-end
-return rules
+return { judging.layer("server", alarms), judging.layer("server", memory), judging.layer("server", bounds) }

@@ -162,8 +162,7 @@ local CASES = {
   },
   ["no-bound"] = {
     { "warning", set(queue, "max_length", nil), "queue orders", "no max%-length",
-
-             "^rabbitmqctl set_policy %-%-apply%-to queues 'bound orders' '%^orders%$' '{\"max%-length\":100000}'$" },
+      [[rabbitmqctl set_policy --apply-to queues 'bound orders' '^orders$' '{"max-length":100000}']], true },
     { "warning", all(set(queue, "max_length", nil), set(queue, "name", "it's $(mine)")), "queue it's",
       "no max%-length", [['bound it'\''s $(mine)' '^it'\''s \$\(mine\)$' ]], true },
     { "info", all(set(queue, "max_length", nil), set(queue, "exclusive", true)), "queue orders", "no max" },
@@ -238,8 +237,8 @@ local CASES = {
     quiet = { set(node, "running", nil) },
   },
   ["memory-alarm"] = {
-    { "warning", set(node, "mem_used", 800 * MIB), "node rabbit@box", "near: 800MiB in use,
-      the limit is 1000MiB" },
+    { "warning", set(node, "mem_used", 800 * MIB), "node rabbit@box",
+      "near: 800MiB in use, the limit is 1000MiB" },
     { "critical", set(node, "mem_alarm", true), "node rabbit@box", "on: 200MiB" },
     { "critical", all(set(node, "mem_alarm", true), set(node, "mem_used", nil)), "node rabbit@box",
       "is on$" },

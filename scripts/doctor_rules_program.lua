@@ -9,7 +9,7 @@ local nearness = judging.nearness
 local MIB = 1024 * 1024
 local RECYCLE_SHARE_MAX, RECYCLE_SHARE = 0.9, 0.75 -- of limits.memory; the rest is the message's at hand
 local FREE_SHARE_MIN = 0.1                         -- of the machine's memory
-local SOCKETS_PER_WORKER, SOCKETS_BESIDES = 4, 8   -- as the memory monitor of `run` counts
+local SOCKETS_PER_WORKER, SOCKETS_BESIDES = 4, 80  -- besides: connections, clients of the status page
 
 -- A size that a person would write, in steps of 64 MiB.
 local function round_up(bytes)
@@ -163,8 +163,8 @@ local system = {
   },
   {
     name = "program-sockets", severities = { "warning" },
-    why = "A program needs a socket for each worker and a few for its connections. Many more are " ..
-      "connections that were left behind.",
+    why = "A program needs a socket for each worker and a few for its connections and the clients of its " ..
+      "status page. Many more are connections that were left behind.",
     advice = "See where they lead, and report it: it is a fault of moonrabbit.",
     check = function(facts, found)
       for _, program in ipairs(programs_of(facts)) do

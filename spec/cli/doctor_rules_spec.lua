@@ -269,8 +269,8 @@ local CASES = {
     quiet = { set(process, "descriptors", 819), set(process, "descriptors", nil) },
   },
   ["program-sockets"] = {
-    { "warning", set(process, "sockets", 13), "moonrabbit process 100", "13 sockets for 1 worker" },
-    quiet = { set(process, "sockets", 12) },
+    { "warning", set(process, "sockets", 85), "moonrabbit process 100", "85 sockets for 1 worker" },
+    quiet = { set(process, "sockets", 84) },
   },
   ["machine-memory"] = {
     { "warning", set(machine, "memory_free", 799 * MIB), "this machine", "799MiB of 8000MiB" },

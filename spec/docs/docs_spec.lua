@@ -135,7 +135,8 @@ local ENTRIES = read_entries()
 
 local function kind_is_right(rule, text)
   if rule.kind == "text" and not rule.what:find('^"') then
-    return text == "text" and rule.refuse ~= nil or rule.path == "status.listen" or text:find("^text, ") ~= nil
+    return (text == "text" and rule.refuse ~= nil) or rule.path == "status.listen" or
+      text:find("^text, ") ~= nil
   elseif rule.kind == "text" then
     return text:gsub("`", "") == rule.what
   elseif not KINDS[rule.kind] then

@@ -4,6 +4,7 @@ local cjson = require "cjson"
 local consumer = require "support.consumer"
 local linux = require "support.linux"
 local moonrabbit = require "support.moonrabbit"
+local process = require "support.process"
 local rabbit = require "support.rabbit"
 local workspace = require "support.workspace"
 
@@ -190,6 +191,24 @@ describe("doctor", function()
     assert.not_matches("wrong", result.err .. result.out)
     assert.matches("looked at .*amqp://127.0.0.1", result.out)
     assert.equal(1, result.code)
+  end)
+
+  -- A server with the broker's certificate, which is for localhost; what is said of it.
+  local function ask_over_tls(host, ...)
+    local files = os.getenv "MR_BROKER_DIR" .. "/tls/server"
+    local address = host == "localhost" and "127.0.0.1" or host
+    local server = process.start { "openssl", "s_server", "-accept", address .. ":0", "-www", "-cert",
+      files .. ".pem", "-key", files .. ".key" }
+    local port = assert(server:wait_for "^ACCEPT"):match ":(%d+)$"
+    return moonrabbit.run("doctor", "--broker=" .. rabbit.url,
+      ("--management=https://guest:guest@%s:%s"):format(host, port), ...).err
+  end
+
+  it("asks over TLS only whom it can trust", function()
+    local untrusted = "set broker.tls.ca to the file of the authority that signed its certificate"
+    assert.matches(untrusted, ask_over_tls "localhost", nil, true)
+    assert.matches(untrusted, ask_over_tls("127.0.0.2", "--broker-tls-ca=" .. rabbit.tls.ca), nil, true)
+    assert.matches("does not answer in JSON", ask_over_tls("localhost", "--broker-tls-ca=" .. rabbit.tls.ca))
   end)
 
   it("says what a user without the tag monitoring is not told", function()

@@ -35,14 +35,14 @@ local function refuse_allowed(value)
   if not is_host_and_port(value, 1) then return 'give HOST:PORT, such as "api.example.com:443"' end
 end
 
-local function refuse_authority(authority)
+local function refuse_authority(authority, scheme)
   local user, address = authority:match("^(.*)@(.*)$")
   local _, colons = (user or ""):gsub(":", "")
   if user and (user:find("[@%[%]?#]") or colons > 1) then
     return "write @ : / ? # [ ] in a user name or password as %40 %3a %2f %3f %23 %5b %5d"
   end
   address = address or authority
-  if address == "" or address:find("^:") then return "name the host, such as amqp://localhost" end
+  if address == "" or address:find("^:") then return ("name the host, such as %slocalhost"):format(scheme) end
   if address:find("^[^:]*$") or address:find("%]$") then address = address .. ":5672" end
   if not is_host_and_port(address, 1) then
     return "write user:password@host:port, with a host name or address and a port from 1 to 65535"
@@ -63,14 +63,14 @@ local function refuse_url(url)
     return "leave out what follows the virtual host: heartbeat and the like are keys of their own"
   end
   if vhost:find("[:%[%]]") then return "write : [ ] in the name of a virtual host as %3a %5b %5d" end
-  return refuse_authority(authority)
+  return refuse_authority(authority, "amqp://")
 end
 
 local function refuse_management(url)
   local rest = url:match("^https?://(.*)$")
   if not rest then return "begin it with http://, or with https:// for TLS" end
   if url:find("[%s?#]") then return "write a blank as %20, and nothing behind a ? or #" end
-  return refuse_authority(rest:match("^[^/]*"))
+  return refuse_authority(rest:match("^[^/]*"), "http://")
 end
 
 local function refuse_prefetch(value)

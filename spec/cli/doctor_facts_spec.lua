@@ -141,6 +141,14 @@ describe("the doctor's facts", function()
     assert.same({}, told.failures)
   end)
 
+  it("say what a user without the tag monitoring is not told", function()
+    gather_management(management { ["/overview"] = OVERVIEW, ["/nodes"] = function() return 401, "{}" end,
+      ["/queues/%2F"] = function() return 403, "{}" end }, "/", tell)
+    assert.matches("^memory, disk, descriptors, .*refuses the user %(401%).*tag monitoring", told.unseen[1])
+    assert.matches("^queues: .*does not allow it %(403%)", told.unseen[2])
+    assert.same({}, told.failures)
+  end)
+
   it("ask nothing more where nobody answers any more, or it takes too long", function()
     local world = management { ["/overview"] = OVERVIEW,
       ["/nodes"] = function() return nil, "it has gone", "failed" end }

@@ -44,7 +44,7 @@ describe("doctor", function()
       "TLS", "--broker-management", "localhost:15672")
     assert_refused('--management is "http://u:***@h:1/?a": write a blank as %20, and nothing behind a ? or #',
       "--management", "http://u:secret@h:1/?a")
-    assert_refused('--broker-management is "http://": name the host, such as amqp://localhost',
+    assert_refused('--broker-management is "http://": name the host, such as http://localhost',
       "--broker-management", "http://")
   end)
 
@@ -125,6 +125,14 @@ describe("doctor", function()
     assert.matches("is the management plugin enabled (rabbitmq-plugins enable rabbitmq_management)",
       result.err, nil, true)
     assert.equal(1, result.code)
+  end)
+
+  it("asks no proxy, which would see the password", function()
+    local server, port = start_answerer "other"
+    local result = run({ "--management", "http://guest:secret@127.0.0.1:1" },
+      { http_proxy = "http://127.0.0.1:" .. port, all_proxy = "http://127.0.0.1:" .. port })
+    assert.matches("Failed to connect to 127.0.0.1 port 1", result.err, nil, true)
+    assert.matches("^%d+\n$", server:stdout())
   end)
 
   it("says that what answers is no management API", function()

@@ -13,7 +13,7 @@ FUZZ_SECONDS ?= 30
 # Sources.
 
 SOURCES := $(sort $(wildcard runtime/*.c runtime/common/*.c runtime/host/*.c runtime/host/*/*.c \
-  runtime/worker/*.c runtime/test/*.c))
+  runtime/worker/*.c runtime/test/*.c runtime/doctor/*.c))
 SCRIPTS := $(sort $(wildcard scripts/*.lua scripts/*.html))
 UNIT_TESTS := $(sort $(wildcard spec/unit/*_test.c))
 BENCHMARKS := $(sort $(wildcard spec/bench/*.c))

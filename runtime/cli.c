@@ -13,8 +13,12 @@
 static const char *const switches[] = { "broker-tls-verify", "declare-durable",
                                         "declare-single-active-consumer" };
 
-/* Options of `replay` that are no keys; the last takes a value. */
-static const char *const replay_options[] = { "bare", "json", "fail-on" };
+/* Options of `replay` and `doctor` that are no keys. */
+static const struct {
+    const char *name;
+    bool takes_value;
+    bool of_doctor; /* too */
+} report_options[] = { { "bare", false, false }, { "json", false, true }, { "fail-on", true, true } };
 
 /* The words as they are taken one by one. */
 struct parse {
@@ -34,11 +38,12 @@ static bool complain(struct buffer *problems, const char *before, const char *wo
     return false;
 }
 
-static bool is_of_replay(const struct parse *parse, const char *name)
+static bool is_of_report(const struct parse *parse, const char *name)
 {
-    for (size_t i = 0; i < sizeof replay_options / sizeof replay_options[0]; i++) {
-        if (strcmp(name, replay_options[i]) == 0)
-            return parse->cli->command == CLI_REPLAY;
+    enum cli_command command = parse->cli->command;
+    for (size_t i = 0; i < sizeof report_options / sizeof report_options[0]; i++) {
+        if (strcmp(name, report_options[i].name) == 0)
+            return command == CLI_REPLAY || (command == CLI_DOCTOR && report_options[i].of_doctor);
     }
     return false;
 }
@@ -48,7 +53,7 @@ static bool is_switch(const struct parse *parse, const char *name)
     bool takes_value;
     if (parse->cli->command == CLI_DEAD && cli_dead_knows(name, &takes_value))
         return !takes_value;
-    if (is_of_replay(parse, name))
+    if (is_of_report(parse, name))
         return strcmp(name, "fail-on") != 0;
     for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
         if (strcmp(name, switches[i]) == 0)
@@ -69,20 +74,22 @@ static const char *take_value(struct parse *parse)
     return word;
 }
 
-static void take_replay_option(struct parse *parse, const char *name, const char *value)
+static void take_report_option(struct parse *parse, const char *name, const char *value)
 {
-    struct replay_options *replay = &parse->cli->replay;
+    struct cli *cli = parse->cli;
+    bool of_doctor = cli->command == CLI_DOCTOR;
     bool on = strcmp(name, "fail-on") != 0;
     if (on && value)
         (void)complain(parse->problems, "--", name, " takes no value");
     else if (!on && !value)
-        (void)complain(parse->problems, "--fail-on has no value: write --fail-on error, for one", "", "");
+        (void)complain(parse->problems, "--fail-on has no value: write --fail-on ",
+                       of_doctor ? "warning" : "error", ", for one");
     else if (!on)
-        replay->fail_on = value;
+        *(of_doctor ? &cli->doctor.fail_on : &cli->replay.fail_on) = value;
     else if (strcmp(name, "bare") == 0)
-        replay->bare = true;
+        cli->replay.bare = true;
     else
-        replay->json = true;
+        *(of_doctor ? &cli->doctor.json : &cli->replay.json) = true;
 }
 
 static void take_file(struct parse *parse, const char *name)
@@ -104,8 +111,8 @@ static void take_option(struct parse *parse, const char *name, const char *value
         parse->wants_help = true;
     else if (strcmp(name, "config") == 0)
         take_file(parse, value);
-    else if (is_of_replay(parse, name))
-        take_replay_option(parse, name, value);
+    else if (is_of_report(parse, name))
+        take_report_option(parse, name, value);
     else if (cli->command == CLI_DEAD && cli_dead_knows(name, &takes_value))
         cli_dead_take_option(&cli->dead, name, value, parse->problems);
     else
@@ -165,7 +172,7 @@ static void take_word(struct parse *parse)
         take_short_option(parse, word);
 }
 
-/* The words behind `run`, `replay`, `check` and `dead`. */
+/* The words behind `run`, `replay`, `check`, `doctor` and `dead`. */
 static bool parse_options(struct cli *cli, const char *command, struct buffer *problems)
 {
     struct parse parse = { .cli = cli, .problems = problems, .next = 2 };
@@ -181,6 +188,7 @@ static bool parse_options(struct cli *cli, const char *command, struct buffer *p
         cli_dead_check(&cli->dead, problems);
     cli->source.flags = cli->flags;
     cli->source.broker_only = cli->command == CLI_DEAD;
+    cli->source.consumers_optional = cli->command == CLI_DOCTOR;
     if (cli->command == CLI_REPLAY && problems->size == 0 && !cli->replay.input)
         return complain(problems, "replay takes a handler and a file of messages: moonrabbit replay ",
                         cli->source.handler ? cli->source.handler : "handler.lua", " messages.ndjson");
@@ -249,18 +257,32 @@ static bool copy_words(struct cli *cli, int argc, char **argv)
     return cli->words && cli->flags;
 }
 
+/* Commands whose words are options, keys among them, and a handler. */
+static bool find_configured(const char *word, enum cli_command *ret_command)
+{
+    static const struct {
+        const char *word;
+        enum cli_command command;
+    } commands[] = {
+        { "run", CLI_RUN }, { "check", CLI_CHECK }, { "doctor", CLI_DOCTOR }, { "replay", CLI_REPLAY }
+    };
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(word, commands[i].word) == 0) {
+            *ret_command = commands[i].command;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool cli_parse(struct cli *cli, int argc, char **argv, struct buffer *problems)
 {
     *cli = (struct cli){ .command = CLI_HELP };
     if (!copy_words(cli, argc, argv))
         return complain(problems, "no memory is left", "", "");
     const char *command = cli->word_count > 1 && cli->words[1] ? cli->words[1] : "";
-    if (strcmp(command, "run") == 0 || strcmp(command, "check") == 0 || strcmp(command, "replay") == 0) {
-        cli->command = strcmp(command, "run") == 0     ? CLI_RUN
-                       : strcmp(command, "check") == 0 ? CLI_CHECK
-                                                       : CLI_REPLAY;
+    if (find_configured(command, &cli->command))
         return parse_options(cli, command, problems);
-    }
     if (strcmp(command, "dead") == 0) {
         cli->command = CLI_DEAD;
         return cli_dead_init(&cli->dead, cli->word_count) ? parse_options(cli, command, problems)

@@ -5,19 +5,20 @@
 
 #include "cli_dead.h"
 #include "common/buffer.h"
+#include "console.h"
 #include "host/config.h"
-#include "test/console.h"
 
 #include <stdbool.h>
 
-enum cli_command { CLI_HELP, CLI_RUN, CLI_REPLAY, CLI_CHECK, CLI_DEAD, CLI_TEST, CLI_VERSION };
+enum cli_command { CLI_HELP, CLI_RUN, CLI_REPLAY, CLI_CHECK, CLI_DEAD, CLI_DOCTOR, CLI_TEST, CLI_VERSION };
 
 struct cli {
     enum cli_command command;
     const char *topic; /* for CLI_HELP: the command to explain; NULL: the program */
     struct config_source
-        source; /* for CLI_RUN, CLI_REPLAY, CLI_CHECK and CLI_DEAD; without its environment */
+        source; /* for CLI_RUN, CLI_REPLAY, CLI_CHECK, CLI_DEAD and CLI_DOCTOR; without its environment */
     struct replay_options replay; /* for CLI_REPLAY */
+    struct doctor_options doctor; /* for CLI_DOCTOR */
     struct cli_dead dead;         /* for CLI_DEAD */
     char **words;                 /* owned copies of argv: what the texts above are parts of */
     int word_count;

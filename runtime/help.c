@@ -12,6 +12,7 @@ static const char program_text[] =
     "  moonrabbit check [-c FILE] [HANDLER.lua] [OPTIONS]  see whether run would work\n"
     "  moonrabbit dead ACTION QUEUE [ID...] [OPTIONS]      look at dead letters, send\n"
     "                                                      them back, or drop them\n"
+    "  moonrabbit doctor [-c FILE] [--management URL]      what would leak, and why\n"
     "  moonrabbit replay [OPTIONS] HANDLER.lua FILE        try a file of messages\n"
     "  moonrabbit test [BUSTED ARGUMENTS]                  run specs of handlers\n"
     "  moonrabbit version                                  what this is built from\n"
@@ -143,6 +144,28 @@ static const char replay_text[] =
     "  --log-level LEVEL        debug, info, warning or error (info)\n"
     "  --log-format FORMAT      logfmt, json, or auto: logfmt on a terminal\n";
 
+static const char doctor_text[] =
+    "moonrabbit doctor [-c FILE] [HANDLER.lua] [OPTIONS]\n"
+    "\n"
+    "Looks for what would leak: in configuration and handlers, connections, consumers\n"
+    "and queues, in the broker and on this machine. Says of each thing what it is,\n"
+    "why it leaks and what to do. It changes nothing; what it could not look at, it\n"
+    "says. Limits, memory and alarms it knows by the broker's HTTP API (after\n"
+    "rabbitmq-plugins enable rabbitmq_management), as a user with the tag monitoring.\n"
+    "\n"
+    "  moonrabbit doctor --management http://user:password@localhost:15672\n"
+    "  moonrabbit doctor -c production.lua --json --fail-on warning\n"
+    "\n"
+    "  -c, --config FILE        the configuration file (moonrabbit.lua, where it is\n"
+    "                           there); without a consumer it is only the broker that\n"
+    "                           is looked at\n"
+    "  --broker URL             amqp://user:password@host:port/vhost, or amqps://\n"
+    "  --management URL         http://user:password@host:port, or https://;\n"
+    "                           a password is better put into MOONRABBIT_MANAGEMENT\n"
+    "  --json                   the report as one JSON object\n"
+    "  --fail-on SEVERITY       exit code 1 where anything is found that is info,\n"
+    "                           warning or critical, or worse (never)\n";
+
 static const char test_text[] =
     "moonrabbit test [BUSTED ARGUMENTS]\n"
     "\n"
@@ -172,7 +195,7 @@ static const char version_text[] =
 static const char help_help_text[] =
     "moonrabbit help [COMMAND]\n"
     "\n"
-    "Explains a command: run, check, dead, replay, test or version. So does\n"
+    "Explains a command: run, check, dead, doctor, replay, test or version. So does\n"
     "moonrabbit COMMAND --help, but for test: there it is busted that answers.\n";
 
 static const char codes_text[] =
@@ -192,6 +215,7 @@ static const struct page pages[] = {
     { "run", { run_text, options_text, run_options_text, names_text, codes_text } },
     { "check", { check_text, options_text, names_text, codes_text } },
     { "dead", { dead_text, codes_text } },
+    { "doctor", { doctor_text, names_text, codes_text } },
     { "replay", { replay_text, names_text, codes_text } },
     { "test", { test_text } },
     { "version", { version_text } },

@@ -8,13 +8,13 @@
 #include "common/log.h"
 #include "common/redact.h"
 #include "common/units.h"
+#include "console.h"
 #include "help.h"
 #include "host/amqp/connection.h"
 #include "host/config.h"
 #include "host/dead/dead.h"
 #include "host/host.h"
 #include "host/seccomp.h"
-#include "test/console.h"
 #include "worker/preempt.h"
 #include "worker/worker.h"
 
@@ -135,10 +135,13 @@ static int check(const struct config *config)
     return (int)error.code;
 }
 
-/* What the host says of its own life is no answer to somebody who checks; warnings are. */
+/* What the host says of its own life is no answer to somebody who checks; warnings are, but to the doctor,
+ * who finds what they are of. */
 static enum log_level level_of(const struct cli *cli, const struct config *config)
 {
-    return cli->command == CLI_CHECK && config->log_level == LOG_INFO ? LOG_WARNING : config->log_level;
+    if (config->log_level != LOG_INFO)
+        return config->log_level;
+    return cli->command == CLI_CHECK ? LOG_WARNING : cli->command == CLI_DOCTOR ? LOG_ERROR : LOG_INFO;
 }
 
 static int run_as_configured(const struct cli *cli, struct config *config)
@@ -148,6 +151,8 @@ static int run_as_configured(const struct cli *cli, struct config *config)
         return host_run(config, &cli->source);
     case CLI_DEAD:
         return dead_run(&config->broker, &cli->dead.order);
+    case CLI_DOCTOR:
+        return console_doctor(&cli->doctor, config);
     case CLI_CHECK:
     default:
         return check(config);
@@ -172,6 +177,7 @@ static int dispatch(const struct cli *cli, struct buffer *problems)
     case CLI_RUN:
     case CLI_CHECK:
     case CLI_DEAD:
+    case CLI_DOCTOR:
         return run_configured(cli, problems);
     case CLI_REPLAY:
         return console_replay(&cli->replay, &cli->source);

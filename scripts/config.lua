@@ -6,7 +6,8 @@
 -- before the environment, that before the file, that before the default. Paths in the file are relative to
 -- the file's folder, elsewhere to the working directory. The answer is { problems = { text, ... } }, or the
 -- values of the root by their paths ("broker.heartbeat") with `consumers`, a list of the same, which is empty
--- where source.broker_only says that nobody asks for more than the broker.
+-- where source.broker_only says that nobody asks for more than the broker, and may be where
+-- source.consumers_optional does.
 
 local host, source = ...
 
@@ -37,7 +38,11 @@ local function variable_name(flag) return "MOONRABBIT_" .. flag:upper():gsub("-"
 -- A command that only talks to a broker wants to know nothing else.
 local function is_wanted(rule) return not source.broker_only or rule.path:find("^broker%.") ~= nil end
 
-local by_flag, by_variable = { broker = keys.root.by_path["broker.url"] }, {}
+-- Besides each key's own flag, the short ones.
+local by_flag, by_variable = {
+  broker = keys.root.by_path["broker.url"],
+  management = keys.root.by_path["broker.management"],
+}, {}
 for _, scope in ipairs { keys.root, keys.consumer } do
   for _, rule in ipairs(scope) do by_flag[flag_name(rule)] = rule end
 end
@@ -81,7 +86,8 @@ local function take_flags()
       unknown = true
       complain("there is no option %s%s", show("--" .. flag.name),
         did_you_mean(flag.name, sorted_keys(by_flag), "--") or
-          (": 'moonrabbit help %s' says which there are"):format(source.broker_only and "dead" or "run"))
+          (": 'moonrabbit help %s' says which there are"):format(source.broker_only and "dead" or
+            source.consumers_optional and "doctor" or "run"))
     end
   end
   if source.handler then
@@ -359,7 +365,9 @@ end
 
 local function settle_consumers(listed, flags_unknown)
   local outside, in_file = keys.consumer.outside, #listed > 0
-  if not in_file and flags_unknown and not (outside.queue and outside.handler) then return {} end
+  local missing = not in_file and not (outside.queue and outside.handler)
+  if missing and flags_unknown then return {} end
+  if missing and source.consumers_optional and not (outside.queue or outside.handler) then return {} end
   check_one_consumer(#listed)
   local consumers = {}
   for i, given in ipairs(in_file and listed or { {} }) do

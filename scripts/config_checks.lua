@@ -47,7 +47,8 @@ local function has_tls(urls)
 end
 
 local function check_tls_is_used(entries, urls)
-  if has_tls(urls) then return end
+  local management = entries["broker.management"]
+  if has_tls(urls) or (management and (management.value or ""):find("^https://")) then return end
   for _, rule in ipairs(keys.root) do
     local entry = rule.path:find("^broker%.tls%.") and set_by_somebody(entries[rule.path])
     if entry then

@@ -35,14 +35,14 @@ local function refuse_allowed(value)
   if not is_host_and_port(value, 1) then return 'give HOST:PORT, such as "api.example.com:443"' end
 end
 
-local function refuse_authority(authority)
+local function refuse_authority(authority, scheme)
   local user, address = authority:match("^(.*)@(.*)$")
   local _, colons = (user or ""):gsub(":", "")
   if user and (user:find("[@%[%]?#]") or colons > 1) then
     return "write @ : / ? # [ ] in a user name or password as %40 %3a %2f %3f %23 %5b %5d"
   end
   address = address or authority
-  if address == "" or address:find("^:") then return "name the host, such as amqp://localhost" end
+  if address == "" or address:find("^:") then return ("name the host, such as %slocalhost"):format(scheme) end
   if address:find("^[^:]*$") or address:find("%]$") then address = address .. ":5672" end
   if not is_host_and_port(address, 1) then
     return "write user:password@host:port, with a host name or address and a port from 1 to 65535"
@@ -63,7 +63,14 @@ local function refuse_url(url)
     return "leave out what follows the virtual host: heartbeat and the like are keys of their own"
   end
   if vhost:find("[:%[%]]") then return "write : [ ] in the name of a virtual host as %3a %5b %5d" end
-  return refuse_authority(authority)
+  return refuse_authority(authority, "amqp://")
+end
+
+local function refuse_management(url)
+  local rest = url:match("^https?://(.*)$")
+  if not rest then return "begin it with http://, or with https:// for TLS" end
+  if url:find("[%s?#]") then return "write a blank as %20, and nothing behind a ? or #" end
+  return refuse_authority(rest:match("^[^/]*"), "http://")
 end
 
 local function refuse_prefetch(value)
@@ -115,6 +122,8 @@ end
 
 -- The keys.
 
+local a_management_url = 'the URL of RabbitMQ\'s management, such as "http://user:password@localhost:15672"'
+
 local file = { refuse = refuse_missing_file }
 local url = { refuse = refuse_url }
 local a_url = 'a URL, such as "' .. DEFAULT_URL .. '"'
@@ -127,6 +136,7 @@ local list_of_bindings = 'a list such as { { exchange = "orders", routing_key = 
 local ROOT = {
   { "broker.url", with(text(a_url), { refuse = refuse_url, max = 2048 }) }, -- its default is DEFAULT_URL
   { "broker.urls", with(list(urls), url) },
+  { "broker.management", with(text(a_management_url), { refuse = refuse_management, max = 2048 }) },
   { "broker.auth", choice("plain", "plain", "external") },
   { "broker.tls.ca", with(path "the path of a PEM file with the authorities to trust", file) },
   { "broker.tls.cert", with(path "the path of a PEM file with the client's certificate", file) },

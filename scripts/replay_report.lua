@@ -2,6 +2,8 @@
 -- a histogram, errors and skipped lines are bounded.
 local cjson = require "cjson"
 local host = require "moonrabbit.host"
+local in_words = require "moonrabbit.words"
+local with_commas, counted = in_words.with_commas, in_words.counted
 
 local GROUPS_MAX = 100 -- kinds of errors that are told apart
 local SKIPPED_SHOWN = 20
@@ -121,15 +123,6 @@ function Report:seen(words)
 end
 
 -- Telling.
-
-local function with_commas(number)
-  local text = ("%d"):format(number):reverse():gsub("(%d%d%d)", "%1,"):reverse()
-  return (text:gsub("^,", ""))
-end
-
-local function counted(number, one, many)
-  return ("%s %s"):format(with_commas(number), number == 1 and one or many or one .. "s")
-end
 
 function Report:progress()
   local skipped = self.skipped > 0 and (", %s skipped"):format(with_commas(self.skipped)) or ""

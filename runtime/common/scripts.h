@@ -23,7 +23,7 @@ extern const char script_sandbox[];
 extern const size_t script_sandbox_size;
 
 /* The module moonrabbit.test, what it and `replay` take for a message, and how busted is run; `replay` itself
- * and its report (all run by test/console.c). */
+ * and its report (all run by console.c). */
 extern const char script_test[];
 extern const size_t script_test_size;
 extern const char script_test_message[];
@@ -38,5 +38,32 @@ extern const size_t script_replay_report_size;
 /* scripts/status.html: the page at / of the status listener (host/status). */
 extern const char script_status_html[];
 extern const size_t script_status_html_size;
+
+/* `moonrabbit doctor`: its facts, from where they come, its rules and its report; and what it and the report of
+ * `replay` share (run by console.c, too). */
+extern const char script_words[];
+extern const size_t script_words_size;
+extern const char script_doctor[];
+extern const size_t script_doctor_size;
+extern const char script_doctor_facts[];
+extern const size_t script_doctor_facts_size;
+extern const char script_doctor_management[];
+extern const size_t script_doctor_management_size;
+extern const char script_doctor_system[];
+extern const size_t script_doctor_system_size;
+extern const char script_doctor_rules[];
+extern const size_t script_doctor_rules_size;
+extern const char script_doctor_rules_program[];
+extern const size_t script_doctor_rules_program_size;
+extern const char script_doctor_rules_clients[];
+extern const size_t script_doctor_rules_clients_size;
+extern const char script_doctor_rules_queues[];
+extern const size_t script_doctor_rules_queues_size;
+extern const char script_doctor_rules_server[];
+extern const size_t script_doctor_rules_server_size;
+extern const char script_doctor_judging[];
+extern const size_t script_doctor_judging_size;
+extern const char script_doctor_report[];
+extern const size_t script_doctor_report_size;
 
 #endif

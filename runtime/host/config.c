@@ -84,6 +84,7 @@ _Static_assert(sizeof(enum config_auth) == sizeof(unsigned) && sizeof(enum log_l
 
 static const struct field_place root_places[] = {
     ROOT("file", KIND_TEXT, file),
+    ROOT("broker.management", KIND_TEXT, broker.management),
     ROOT_CHOICE("broker.auth", broker.auth, auth_words),
     ROOT("broker.tls.ca", KIND_TEXT, broker.tls.ca),
     ROOT("broker.tls.cert", KIND_TEXT, broker.tls.cert),
@@ -434,6 +435,8 @@ static void push_source(lua_State *L, const struct config_source *source)
     lua_setfield(L, -2, "file");
     lua_pushboolean(L, source->only_named);
     lua_setfield(L, -2, "only_named");
+    lua_pushboolean(L, source->consumers_optional);
+    lua_setfield(L, -2, "consumers_optional");
     lua_pushstring(L, source->handler);
     lua_setfield(L, -2, "handler");
     lua_pushboolean(L, source->broker_only);

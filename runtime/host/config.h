@@ -28,6 +28,7 @@ struct tls_config {
 struct broker_config {
     char **urls; /* at least one; they hold passwords: print them by broker_url_redact only */
     size_t url_count;
+    char *management; /* NULL: none; may hold a password, too */
     enum config_auth auth;
     struct tls_config tls;
     int heartbeat_seconds;         /* 0: off */
@@ -143,8 +144,9 @@ struct config_source {
     const char *handler; /* HANDLER.lua on the command line; NULL: none */
     const struct config_flag *flags;
     size_t flag_count;
-    bool broker_only;   /* for a command that needs no consumers: keys of other groups are no options of it */
-    char **environment; /* of the process: entries that begin with MOONRABBIT_ are looked at */
+    bool broker_only; /* for a command that needs no consumers: keys of other groups are no options of it */
+    bool consumers_optional; /* for one that makes do without any, where neither file nor flags name one */
+    char **environment;      /* of the process: entries that begin with MOONRABBIT_ are looked at */
 };
 
 /* NULL where anything is wrong; `problems` then holds one sentence a line, every one that was found. The

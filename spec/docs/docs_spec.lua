@@ -3,6 +3,7 @@
 --
 -- What is true comes from the sources that define it (scripts/config_keys.lua, the field table of
 -- lua_message.c, ...) or from the program itself.
+local doctor = require "support.doctor"
 local moonrabbit = require "support.moonrabbit"
 local process = require "support.process"
 local stat = require "posix.sys.stat"
@@ -16,7 +17,8 @@ local HANDLER = "runtime/doc/handler.md"
 local ARCHITECTURE = "runtime/doc/architecture.md"
 local TESTING = "runtime/doc/testing.md"
 local MONITORING = "runtime/doc/monitoring.md"
-local PAGES = { README, CONFIGURATION, HANDLER, TESTING, MONITORING, ARCHITECTURE }
+local DOCTOR = "runtime/doc/doctor.md"
+local PAGES = { README, CONFIGURATION, HANDLER, TESTING, MONITORING, DOCTOR, ARCHITECTURE }
 local MAN_PAGE = "runtime/doc/moonrabbit.1"
 -- Words behind -- that stand for no key.
 local NO_KEYS = { config = true, help = true, name = true, -- of the program, and "--name VALUE"
@@ -133,7 +135,8 @@ local ENTRIES = read_entries()
 
 local function kind_is_right(rule, text)
   if rule.kind == "text" and not rule.what:find('^"') then
-    return rule.path == "broker.url" or rule.path == "status.listen" or text:find("^text, ") ~= nil
+    return (text == "text" and rule.refuse ~= nil) or rule.path == "status.listen" or
+      text:find("^text, ") ~= nil
   elseif rule.kind == "text" then
     return text:gsub("`", "") == rule.what
   elseif not KINDS[rule.kind] then
@@ -456,6 +459,23 @@ describe("architecture.md", function()
   end)
 end)
 
+-- doctor.md.
+
+describe("doctor.md", function()
+  it("has every rule of the doctor in its layer, with its severities and its words", function()
+    local rows, rules, layer = {}, {}, nil
+    for line in section(read(DOCTOR), "## What it finds"):gmatch("[^\n]+") do
+      layer = line:match("^### (%a+)$") or layer
+      local name, severities, why = line:match("^| `([%l-]+)` | ([%l, ]+) | .+ | (.+) |$")
+      if name then rows[name] = table.concat({ layer:lower(), severities, why }, "; ") end
+    end
+    for _, rule in ipairs(doctor.script "doctor_rules") do
+      rules[rule.name] = table.concat({ rule.layer, table.concat(rule.severities, ", "), rule.why }, "; ")
+    end
+    assert.same(rules, rows)
+  end)
+end)
+
 -- moonrabbit.1.
 
 describe("moonrabbit.1", function()
@@ -468,7 +488,7 @@ describe("moonrabbit.1", function()
 
   it("has every command and option that the program's help has", function()
     local man, missing = read_man(), {}
-    for _, topic in ipairs { "run", "check", "dead", "replay" } do
+    for _, topic in ipairs { "run", "check", "dead", "doctor", "replay" } do
       for flag in moonrabbit.run("help", topic).out:gmatch("\n  [^\n]-(%-%-[%l-]+)") do
         if not man:find(flag, 1, true) then missing[#missing + 1] = flag end
       end

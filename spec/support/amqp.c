@@ -66,6 +66,7 @@ static int connection_publish(lua_State *L);
 static int connection_publish_many(lua_State *L);
 static int connection_get(lua_State *L);
 static int connection_drain(lua_State *L);
+static int connection_consume(lua_State *L);
 static int connection_is_open(lua_State *L);
 static int connection_close(lua_State *L);
 static int connection_collect(lua_State *L);
@@ -88,6 +89,7 @@ static const luaL_Reg connection_methods[] = {
     { "publish_many", connection_publish_many },
     { "get", connection_get },
     { "drain", connection_drain },
+    { "consume", connection_consume },
     { "is_open", connection_is_open },
     { "close", connection_close },
     { "__gc", connection_collect },
@@ -862,6 +864,31 @@ static int connection_drain(lua_State *L)
             }
         }
     }
+    return 1;
+}
+
+/* connection:consume(queue, prefetch [, { no_ack = true }]) -> consumer tag. What is delivered is never read:
+ * it stays unacked, as with a consumer that hangs. */
+static int connection_consume(lua_State *L)
+{
+    struct connection *connection = connection_check(L);
+    amqp_bytes_t queue = check_name(L, 2);
+    lua_Integer prefetch = luaL_checkinteger(L, 3);
+    luaL_argcheck(L, prefetch >= 0 && prefetch <= UINT16_MAX, 3, "a prefetch is a number from 0 to 65535");
+    if (!connection_ready(L, connection)) {
+        return FAILURE;
+    }
+    amqp_basic_qos(connection->state, CHANNEL, 0, (uint16_t)prefetch, false);
+    if (!last_call_succeeded(L, connection)) {
+        return FAILURE;
+    }
+    const amqp_basic_consume_ok_t *consuming =
+        amqp_basic_consume(connection->state, CHANNEL, queue, amqp_empty_bytes, false,
+                           option_true(L, 4, "no_ack"), false, amqp_empty_table);
+    if (!last_call_succeeded(L, connection)) {
+        return FAILURE;
+    }
+    lua_pushlstring(L, consuming->consumer_tag.bytes, consuming->consumer_tag.len);
     return 1;
 }
 

@@ -169,6 +169,12 @@ function rabbit.ctl(...)
   return broker("ctl", ...)
 end
 
+---The broker's HTTP API, which it has from then on until it is started anew.
+---@return string url with user and password
+function rabbit.management()
+  return (assert(assert(broker("management")):match("MR_BROKER_MANAGEMENT='([^']+)'")))
+end
+
 local function forget_connection()
   if own then
     own:close()

@@ -458,6 +458,53 @@ static void assert_urls(const struct input *input, const char *first, const char
     config_free(config);
 }
 
+static void assert_management(const struct input *input, const char *expected)
+{
+    struct config *config = load_well(input);
+    if (expected)
+        assert_string_equal(config->broker.management, expected);
+    else
+        assert_null(config->broker.management);
+    config_free(config);
+}
+
+static void the_management_is_named_beside_the_broker(void **state)
+{
+    (void)state;
+    static const char file[] = WITH_TEXT("broker = { management = 'http://a:b@h/rabbit' }");
+    static const char tls[] = WITH_TEXT("broker = { management = 'https://h', tls = { verify = false } }");
+    assert_management(&(struct input){ HANDLER, .flags = { QUEUE } }, NULL);
+    assert_management(&(struct input){ .file = file }, "http://a:b@h/rabbit");
+    assert_management(&(struct input){ .file = tls }, "https://h");
+    assert_management(
+        &(struct input){ .file = file, .environment = { "MOONRABBIT_MANAGEMENT=http://[::1]:15672" } },
+        "http://[::1]:15672");
+    assert_management(&(struct input){ .file = file, .flags = { "management=http://c" } }, "http://c");
+}
+
+/* A command that makes do without consumers has none where nobody names one, and all the rest. */
+static void consumers_may_be_optional(void **state)
+{
+    (void)state;
+    static const struct config_flag flags[] = { { "queue", "q" } };
+    char *environment[] = { NULL };
+    struct config_source source = { .only_named = true,
+                                    .consumers_optional = true,
+                                    .environment = environment };
+    struct buffer lines;
+    buffer_init(&lines, TEXT_MAX);
+    struct config *config = config_load(&source, &lines);
+    assert_non_null(config);
+    assert_int_equal(config->consumer_count, 0);
+    assert_string_equal(config->broker.urls[0], "amqp://guest:guest@localhost:5672/%2f");
+    config_free(config);
+    source.flags = flags;
+    source.flag_count = 1;
+    assert_null(config_load(&source, &lines));
+    assert_non_null(memmem(lines.data, lines.size, "no handler is given", strlen("no handler is given")));
+    buffer_clear(&lines);
+}
+
 static void the_broker_is_named_by_one_url_or_many(void **state)
 {
     (void)state;
@@ -723,6 +770,8 @@ int main(void)
         cmocka_unit_test(every_key_has_default_file_environment_and_flag),
         cmocka_unit_test(values_come_from_where_they_should),
         cmocka_unit_test(the_broker_is_named_by_one_url_or_many),
+        cmocka_unit_test(the_management_is_named_beside_the_broker),
+        cmocka_unit_test(consumers_may_be_optional),
         cmocka_unit_test(http_allow_is_a_list),
         cmocka_unit_test(bindings_come_from_everywhere),
         cmocka_unit_test(urls_that_are_taken_can_be_parsed),

@@ -11,6 +11,8 @@
 
 enum {
     CHANNEL = 1,
+    COUNT_CHANNEL = 2, /* the broker closes it where there is no such queue */
+    CHANNELS = 2,
     ADDRESS_BYTES_MAX = 1024, /* exchange and routing key as attributes */
     BODY_BYTES_MAX = 1024 * 1024 * 1024,
     NOT_FOUND = 404,
@@ -168,7 +170,7 @@ static struct connection *dial(const struct broker_config *config, struct error 
 {
     struct connection *connection = NULL;
     for (size_t i = 0; i < config->url_count && !connection; i++)
-        connection = connection_dial(config, config->urls[i], CHANNEL, error);
+        connection = connection_dial(config, config->urls[i], CHANNELS, error);
     return connection;
 }
 
@@ -202,6 +204,31 @@ void session_close(struct session *session)
     session->window = NULL;
     buffer_clear(&session->attributes);
     buffer_clear(&session->body);
+}
+
+/* Counting */
+
+enum session_answer session_count(struct session *session, const char *queue, struct counted *ret_counted,
+                                  struct error *error)
+{
+    static const struct declare_config passive = { .enabled = false };
+    struct event event;
+    if (!connection_send_channel_open(session->connection, COUNT_CHANNEL, error) ||
+        !await(session, EVENT_CHANNEL_OPENED, &event, error) ||
+        !connection_send_declare(session->connection, COUNT_CHANNEL, queue, &passive, error))
+        return SESSION_FAILED;
+    do {
+        if (!next_event(session, &event, error))
+            return SESSION_FAILED;
+    } while (event.kind != EVENT_DECLARED && event.kind != EVENT_CHANNEL_CLOSED);
+    if (event.kind == EVENT_CHANNEL_CLOSED) {
+        (void)refuse(session, "the broker refuses", &event, error);
+        return event.code == NOT_FOUND ? SESSION_NO : SESSION_FAILED;
+    }
+    *ret_counted = (struct counted){ .messages = event.messages, .consumers = event.consumers };
+    bool closed = connection_send_channel_close(session->connection, COUNT_CHANNEL, error) &&
+                  await(session, EVENT_CHANNEL_DONE, &event, error);
+    return closed ? SESSION_YES : SESSION_FAILED;
 }
 
 /* Taking */

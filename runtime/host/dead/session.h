@@ -61,12 +61,23 @@ struct taken {
     struct slice body;       /* its first bytes, as many as were asked for */
 };
 
+/* What the broker tells of a queue to everybody. */
+struct counted {
+    uint32_t messages; /* ready: without those that are unacked */
+    uint32_t consumers;
+};
+
 /* Connects to the first URL that answers. */
 bool session_open(struct session *session, const struct broker_config *config, session_settled *settled,
                   void *owner, struct error *error);
 void session_close(struct session *session);
 
 enum session_answer { SESSION_YES, SESSION_NO, SESSION_FAILED };
+
+/* Counts without touching anything; SESSION_NO: there is no such queue. SESSION_FAILED ends no session that
+ * is not `lost`: the broker only does not tell. */
+enum session_answer session_count(struct session *session, const char *queue, struct counted *ret_counted,
+                                  struct error *error);
 
 /* Takes the next message of the queue, which must be there, and keeps at most so much of its body;
  * SESSION_NO: there is none. */

@@ -1,7 +1,7 @@
 /* Trusted Lua: a state with all of its libraries, in the program's own process, which runs a script that the
  * binary carries as a command. Handlers never come near it; they run in workers. */
-#ifndef TEST_CONSOLE_H
-#define TEST_CONSOLE_H
+#ifndef RUNTIME_CONSOLE_H
+#define RUNTIME_CONSOLE_H
 
 #include "host/config.h"
 
@@ -17,6 +17,15 @@ struct replay_options {
     bool bare;           /* each line is a body */
     bool json;           /* the report is for machines */
 };
+
+/* All borrowed. */
+struct doctor_options {
+    const char *fail_on; /* the least severity that makes the exit code 1; NULL: none does */
+    bool json;
+};
+
+/* `moonrabbit doctor`: looks at what the configuration names. Returns the exit code. */
+int console_doctor(const struct doctor_options *options, const struct config *config);
 
 /* `moonrabbit replay`: a file of messages through the handler that `source` names. Returns the exit code. */
 int console_replay(const struct replay_options *options, const struct config_source *source);

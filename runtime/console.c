@@ -1,8 +1,9 @@
 /* Running the binary's own commands in Lua; see console.h. */
-#include "test/console.h"
+#include "console.h"
 
 #include "common/error.h"
 #include "common/scripts.h"
+#include "doctor/lua_world.h"
 #include "test/lua_trial.h"
 
 #include <signal.h>
@@ -29,13 +30,30 @@ static const struct module modules[] = {
     { "moonrabbit.busted", "@moonrabbit test", script_test_busted, &script_test_busted_size },
     { "moonrabbit.replay", "@moonrabbit replay", script_replay, &script_replay_size },
     { "moonrabbit.replay_report", "@moonrabbit replay", script_replay_report, &script_replay_report_size },
+    { "moonrabbit.words", "@moonrabbit.words", script_words, &script_words_size },
+    { "moonrabbit.doctor", "@moonrabbit doctor", script_doctor, &script_doctor_size },
+    { "moonrabbit.doctor_facts", "@moonrabbit doctor", script_doctor_facts, &script_doctor_facts_size },
+    { "moonrabbit.doctor_management", "@moonrabbit doctor", script_doctor_management,
+      &script_doctor_management_size },
+    { "moonrabbit.doctor_system", "@moonrabbit doctor", script_doctor_system, &script_doctor_system_size },
+    { "moonrabbit.doctor_rules", "@moonrabbit doctor", script_doctor_rules, &script_doctor_rules_size },
+    { "moonrabbit.doctor_rules_program", "@moonrabbit doctor", script_doctor_rules_program,
+      &script_doctor_rules_program_size },
+    { "moonrabbit.doctor_rules_clients", "@moonrabbit doctor", script_doctor_rules_clients,
+      &script_doctor_rules_clients_size },
+    { "moonrabbit.doctor_rules_queues", "@moonrabbit doctor", script_doctor_rules_queues,
+      &script_doctor_rules_queues_size },
+    { "moonrabbit.doctor_rules_server", "@moonrabbit doctor", script_doctor_rules_server,
+      &script_doctor_rules_server_size },
+    { "moonrabbit.doctor_judging", "@moonrabbit doctor", script_doctor_judging, &script_doctor_judging_size },
+    { "moonrabbit.doctor_report", "@moonrabbit doctor", script_doctor_report, &script_doctor_report_size },
 };
 
 /* What a command is given, for the protected call. */
 struct call {
     const char *module;
-    int (*push_argument)(lua_State *lua, const void *data);
-    const void *data;
+    int (*push_argument)(lua_State *lua, void *data);
+    void *data;
     int code;
 };
 
@@ -116,7 +134,7 @@ struct words {
     int count;
 };
 
-static int push_words(lua_State *lua, const void *data)
+static int push_words(lua_State *lua, void *data)
 {
     const struct words *words = data;
     lua_createtable(lua, words->count, 0);
@@ -129,7 +147,7 @@ static int push_words(lua_State *lua, const void *data)
 
 int console_test(char *const *arguments, int count)
 {
-    const struct words words = { .words = arguments, .count = count };
+    struct words words = { .words = arguments, .count = count };
     struct call call = { .module = "moonrabbit.busted", .push_argument = push_words, .data = &words };
     return run(&call);
 }
@@ -153,7 +171,7 @@ static void set_switch(lua_State *lua, const char *name, bool on)
     lua_setfield(lua, -2, name);
 }
 
-static int push_replay(lua_State *lua, const void *data)
+static int push_replay(lua_State *lua, void *data)
 {
     const struct replay *replay = data;
     lua_newtable(lua);
@@ -178,7 +196,19 @@ static int push_replay(lua_State *lua, const void *data)
 
 int console_replay(const struct replay_options *options, const struct config_source *source)
 {
-    const struct replay replay = { .options = options, .source = source };
+    struct replay replay = { .options = options, .source = source };
     struct call call = { .module = "moonrabbit.replay", .push_argument = push_replay, .data = &replay };
     return run(&call);
+}
+
+/* doctor */
+
+int console_doctor(const struct doctor_options *options, const struct config *config)
+{
+    struct world world;
+    world_init(&world, config, options->json, options->fail_on);
+    struct call call = { .module = "moonrabbit.doctor", .push_argument = world_push, .data = &world };
+    int code = run(&call);
+    world_clear(&world);
+    return code;
 }

@@ -77,6 +77,7 @@ static void read_report(const struct wire_frame *frame)
         break;
     case WIRE_RESULT:
         taken = wire_take_result(&rest, &result);
+        MUST(!taken || (result.verdict >= WIRE_ACK && result.verdict < WIRE_VERDICTS));
         break;
     case WIRE_LOG:
         taken = wire_take_log(&rest, &line);

@@ -8,6 +8,7 @@ local project = require "support.project"
 local rabbit = require "support.rabbit"
 local workspace = require "support.workspace"
 
+local ADVICE = '(give status.listen another address, or "off")'
 local LABELS = { consumer = true, queue = true, worker = true, verdict = true, reason = true, le = true,
   version = true }
 
@@ -410,7 +411,7 @@ describe("the status listener", function()
       local _, address = start(consumer.TELL)
       local result = run { queue = rabbit.queue "status", ["status-listen"] = address }
       assert.equal(1, result.code)
-      assert.equal(("cannot listen at %s (status.listen): Address already in use"):format(address),
+      assert.equal(("cannot listen at %s %s: Address already in use"):format(address, ADVICE),
         result.logs[#result.logs].error)
     end)
 
@@ -425,7 +426,7 @@ describe("the status listener", function()
       for _, line in ipairs(result.logs) do
         warned = warned or line.msg:find("^no status page") and line
       end
-      assert.same({ "warning", "cannot listen at 127.0.0.1:9464 (status.listen): Address already in use" },
+      assert.same({ "warning", ("cannot listen at 127.0.0.1:9464 %s: Address already in use"):format(ADVICE) },
         { warned.level, warned.error })
     end)
 

@@ -221,6 +221,22 @@ static void test_fields_of_every_struct(void **state)
     buffer_clear(&buffer);
 }
 
+/* The host counts by verdict. */
+static void test_verdicts_that_there_are(void **state)
+{
+    (void)state;
+    for (unsigned verdict = 0; verdict < 256; verdict++) {
+        struct wire_result told = result, taken;
+        struct buffer buffer;
+        buffer_init(&buffer, PAYLOAD_MAX);
+        told.verdict = (uint8_t)verdict;
+        wire_add_result(&buffer, &told);
+        struct slice rest = { .data = buffer.data, .size = buffer.size };
+        assert_int_equal(wire_take_result(&rest, &taken), verdict >= WIRE_ACK && verdict <= WIRE_OUT_OF_TIME);
+        buffer_clear(&buffer);
+    }
+}
+
 static void test_stamped_delivery(void **state)
 {
     (void)state;
@@ -523,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_cut_attributes),
         cmocka_unit_test(test_frames_that_do_not_fit),
         cmocka_unit_test(test_attribute_is_added_whole_or_not),
+        cmocka_unit_test(test_verdicts_that_there_are),
         cmocka_unit_test(test_garbage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -400,7 +400,8 @@ static int open_socket(const char *listen, struct error *error)
     int fd = -1;
     int problem = split(listen, host, &port) ? getaddrinfo(host, port, &hints, &found) : EAI_NONAME;
     if (problem != 0) {
-        error_set(error, ERROR_FAILED, "cannot listen at %s (status.listen): %s", listen,
+        error_set(error, ERROR_FAILED,
+                  "cannot listen at %s (give status.listen another address, or \"off\"): %s", listen,
                   gai_strerror(problem));
         return -1;
     }
@@ -409,7 +410,8 @@ static int open_socket(const char *listen, struct error *error)
     int number = errno;
     freeaddrinfo(found);
     if (fd < 0)
-        error_set_errno(error, ERROR_FAILED, number, "cannot listen at %s (status.listen)", listen);
+        error_set_errno(error, ERROR_FAILED, number,
+                        "cannot listen at %s (give status.listen another address, or \"off\")", listen);
     return fd;
 }
 

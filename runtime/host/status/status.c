@@ -113,8 +113,7 @@ bool status_start(struct status *status, struct program *program, const struct c
     }
     if (config->status.explicit)
         return false;
-    log_warning(log_message("no status page and no metrics: the default port cannot be had; give "
-                            "status.listen another, or \"off\""),
+    log_warning(log_message("no status page and no metrics: the default port cannot be had"),
                 log_text("error", error->text));
     return true;
 }

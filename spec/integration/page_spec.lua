@@ -88,6 +88,26 @@ describe("the status page", function()
     assert.same({}, page:complaints())
   end)
 
+  it("names what leaks, whatever it is called", function()
+    local page = browser.open((start()))
+    page:run([[const ask = window.fetch, path = arguments[0]
+      window.fetch = async (...all) => {
+        const status = await (await ask(...all)).json()
+        status.consumers[0].leaks = [{ path, kind: 'table', entries: 48213, entries_per_message: 1,
+          bytes: 5400000, bytes_per_message: 112, sample: 'a, b', worker: 2, time: status.time }]
+        return { ok: true, json: () => status }
+      }]], HOSTILE)
+    page:wait "return document.querySelector('#leaks code')"
+    assert.equal(HOSTILE, page:run "return document.querySelector('#leaks code').textContent")
+    local said = page:run "return document.querySelector('#leaks li').innerText"
+    for _, words in ipairs { "table of 48,213 entries, 5.1 MiB", "a message adds 1 of them, 112 B",
+      "worker 2", "keys a, b" } do
+      assert.is_truthy(said:find(words, 1, true), said)
+    end
+    assert.equal("1 suspected", page:run "return document.querySelector('#leaking b').innerText")
+    assert.same({}, page:complaints())
+  end)
+
   it("says since when it has lost contact, and goes on when the program is back", function()
     local address, _, program = start()
     local page = browser.open(address)

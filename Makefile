@@ -206,7 +206,8 @@ test: bootstrap ## install what is missing, build, and run every test
 	$(Q)$(again) test-programs
 	$(Q)scripts/dev/test
 
-demo: bootstrap ## install what is missing, build, and run 1,000 orders through a private broker
+demo: ## install what is missing, build, and run 1,000 orders through a private broker
+	$(Q)scripts/dev/bootstrap demo
 	$(Q)$(again) demo-programs
 	$(Q)scripts/dev/demo
 
@@ -218,7 +219,8 @@ fuzz: ## install clang where it is missing, and run each fuzz target for FUZZ_SE
 fuzz-programs: $(FUZZERS_fuzz)
 	@:
 
-bench: bootstrap ## install what is missing, build, and measure what it costs on this machine
+bench: ## install what is missing, build, and measure what it costs on this machine
+	$(Q)scripts/dev/bootstrap demo
 	$(Q)$(again) bench-programs
 	$(Q)scripts/dev/bench
 
@@ -266,6 +268,7 @@ install: build ## install below PREFIX (/usr/local), under DESTDIR if given
 	cp -R examples $(DESTDIR)$(PREFIX)/share/doc/moonrabbit/
 	install -d $(DESTDIR)$(PREFIX)/share/moonrabbit/types
 	install -m 644 scripts/types/*.lua $(DESTDIR)$(PREFIX)/share/moonrabbit/types/
+	install -m 644 runtime/doc/grafana.json runtime/doc/alerts.yml $(DESTDIR)$(PREFIX)/share/moonrabbit/
 
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(PREFIX)/bin/moonrabbit $(DESTDIR)$(PREFIX)/share/man/man1/moonrabbit.1

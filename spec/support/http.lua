@@ -37,18 +37,27 @@ function Connection:send(text)
   return socket.send(self.fd, text)
 end
 
+---What has come since, once something has; "" at the end, nil where nothing comes.
+---@return string|nil text, string|nil reason
+function Connection:some()
+  if poll.rpoll(self.fd, PATIENCE_MS) == 1 then
+    return socket.recv(self.fd, 65536) or ""
+  end
+  return nil, "nothing comes any more"
+end
+
 ---What comes until the other side ends the connection; nil where it does not.
 ---@return string|nil text, string|nil reason
 function Connection:rest()
   local chunks = {}
-  while poll.rpoll(self.fd, PATIENCE_MS) == 1 do
-    local chunk = socket.recv(self.fd, 65536)
-    if not chunk or chunk == "" then
-      return table.concat(chunks)
+  repeat
+    local chunk, reason = self:some()
+    if not chunk then
+      return nil, reason
     end
     chunks[#chunks + 1] = chunk
-  end
-  return nil, "nothing comes any more"
+  until chunk == ""
+  return table.concat(chunks)
 end
 
 function Connection:close()

@@ -1,6 +1,8 @@
 /* Counting what a Lua state holds; see quota.h. */
 #include "worker/quota.h"
 
+#include <string.h>
+
 #include <lauxlib.h>
 #include <luajit.h>
 
@@ -88,13 +90,50 @@ static void count(struct quota *quota, size_t used)
         quota->peak = used;
 }
 
+static void *take(struct quota *quota, size_t bytes)
+{
+    void *block = home_take(quota->home, bytes);
+    return block ? block : quota->allocate(quota->arena, NULL, 0, bytes);
+}
+
+static void give_back(struct quota *quota, void *block, size_t bytes)
+{
+    if (home_holds(quota->home, block))
+        home_give_back(quota->home, block, bytes);
+    else
+        (void)quota->allocate(quota->arena, block, bytes, 0);
+}
+
+static void *reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
+{
+    if (!home_holds(quota->home, block))
+        return quota->allocate(quota->arena, block, old_bytes, new_bytes);
+    if (new_bytes <= old_bytes)
+        return block;
+    void *moved = take(quota, new_bytes);
+    if (!moved)
+        return NULL;
+    memcpy(moved, block, old_bytes);
+    home_give_back(quota->home, block, old_bytes);
+    return moved;
+}
+
+static void *change(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
+{
+    if (block && new_bytes > 0)
+        return reallocate(quota, block, old_bytes, new_bytes);
+    if (block)
+        give_back(quota, block, old_bytes);
+    return new_bytes > 0 ? take(quota, new_bytes) : NULL;
+}
+
 static void *allocate(void *data, void *block, size_t old_bytes, size_t new_bytes)
 {
     struct quota *quota = data;
     size_t wanted = quota->used - block_bytes(old_bytes) + block_bytes(new_bytes);
     if (new_bytes > old_bytes && ((wanted > quota->watch && !look(quota, wanted)) || !quota_has_stack(quota)))
         return NULL;
-    void *moved = quota->allocate(quota->arena, block, old_bytes, new_bytes);
+    void *moved = change(quota, block, old_bytes, new_bytes);
     if (!moved && new_bytes > 0) {
         trip_arm(quota->trip, TRIP_MEMORY);
         return NULL;
@@ -108,8 +147,28 @@ static size_t add_up_to(size_t bytes, size_t more)
     return bytes < SIZE_MAX - more ? bytes + more : SIZE_MAX;
 }
 
+/* A state with nothing in it, or all that is in every state. */
+static lua_State *begin(struct quota *quota)
+{
+    lua_State *lua = home_copy(quota->home, quota);
+    quota->complete = lua != NULL;
+    if (lua) {
+        count(quota, quota->used + quota->home->held_bytes);
+        return lua;
+    }
+    home_begin(quota->home);
+    quota->held_before = quota->used;
+    return lua_newstate(allocate, quota);
+}
+
+void quota_complete(struct quota *quota)
+{
+    home_keep(quota->home, quota, quota->trip->lua, quota->used - quota->held_before);
+    quota->complete = true;
+}
+
 lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit_bytes,
-                            struct stack_room stack)
+                            struct stack_room stack, struct home *home)
 {
     lua_State *ground = luaL_newstate();
     if (!ground)
@@ -117,6 +176,7 @@ lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit
     trip_init(trip, NULL);
     *quota = (struct quota){
         .trip = trip,
+        .home = home,
         .ground = ground,
         .limit = limit_bytes,
         .refuse_at = add_up_to(add_up_to(limit_bytes, limit_bytes / 4), OVERDRAFT_BYTES),
@@ -125,7 +185,7 @@ lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit
     };
     quota->allocate = lua_getallocf(ground, &quota->arena);
     count(quota, (size_t)lua_gc(ground, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(ground, LUA_GCCOUNTB, 0));
-    lua_State *lua = lua_newstate(allocate, quota);
+    lua_State *lua = begin(quota);
     if (!lua) {
         lua_close(ground);
         return NULL;
@@ -213,7 +273,7 @@ void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_
 
 void *quota_allocate_anyway(struct quota *quota, size_t bytes)
 {
-    void *block = quota->allocate(quota->arena, NULL, 0, bytes);
+    void *block = take(quota, bytes);
     if (!block)
         return NULL;
     count(quota, quota->used + block_bytes(bytes));

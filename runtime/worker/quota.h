@@ -1,5 +1,5 @@
-/* The memory quota of a Lua state: LuaJIT's own allocator, an arena for each state, with every byte counted
- * that it takes for a block.
+/* The memory quota of a Lua state: what the worker keeps for all of them (home.h) and LuaJIT's own allocator,
+ * an arena for each state, with every byte counted that it takes for a block.
  *
  * The arena is that of a second, empty state: closing that one gives all of it back to the system at once,
  * and what the state has leaked is not walked through and freed piece by piece, which took 30 ms for 50 MiB.
@@ -18,6 +18,7 @@
 #ifndef WORKER_QUOTA_H
 #define WORKER_QUOTA_H
 
+#include "worker/home.h"
 #include "worker/stack.h"
 #include "worker/trip.h"
 
@@ -29,7 +30,10 @@
 
 struct quota {
     struct trip *trip;
-    lua_State *ground; /* an empty state: `arena` is its own */
+    struct home *home;
+    bool complete;      /* the state has in it what every state has */
+    size_t held_before; /* `used` before there was a state */
+    lua_State *ground;  /* an empty state: `arena` is its own */
     lua_Alloc allocate;
     void *arena;
     size_t used;
@@ -43,9 +47,11 @@ struct quota {
     lua_State *at_work; /* the coroutine that calls cjson: where its errors go; see json_memory.h */
 };
 
-/* A new state under this quota, without libraries; NULL where there is no memory. */
+/* A new state under this quota; NULL where there is no memory. It is `complete`, or has nothing in it: then
+ * whoever opens it puts in what every state has, and says so by quota_complete. */
 lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit_bytes,
-                            struct stack_room stack);
+                            struct stack_room stack, struct home *home);
+void quota_complete(struct quota *quota);
 void quota_close_state(struct quota *quota, lua_State *lua);
 
 /* The quota of a state, from any coroutine of it. */

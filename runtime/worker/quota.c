@@ -36,7 +36,7 @@ static size_t block_bytes(size_t bytes)
  * LuaJIT's own pace: memory that is used again soon is still there. */
 static size_t next_cycle(const struct quota *quota)
 {
-    size_t aim = quota->limit / 16 * 13;
+    size_t aim = quota->limit / 4 * 3;
     size_t more = quota->used < aim ? (aim - quota->used) / 8 : 0;
     more = more < GARBAGE_USUAL_BYTES ? more : GARBAGE_USUAL_BYTES;
     if (quota->used < SMALL_BYTES || more < quota->used)
@@ -92,30 +92,42 @@ static void count(struct quota *quota, size_t used)
 
 static void *take(struct quota *quota, size_t bytes)
 {
+    if (bytes >= LARGE_BYTES)
+        return large_take(&quota->large, bytes);
     void *block = home_take(quota->home, bytes);
     return block ? block : quota->allocate(quota->arena, NULL, 0, bytes);
 }
 
 static void give_back(struct quota *quota, void *block, size_t bytes)
 {
-    if (home_holds(quota->home, block))
+    if (bytes >= LARGE_BYTES)
+        large_give_back(&quota->large, block);
+    else if (home_holds(quota->home, block))
         home_give_back(quota->home, block, bytes);
     else
         (void)quota->allocate(quota->arena, block, bytes, 0);
 }
 
-static void *reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
+static void *move(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
 {
-    if (!home_holds(quota->home, block))
-        return quota->allocate(quota->arena, block, old_bytes, new_bytes);
-    if (new_bytes <= old_bytes)
-        return block;
     void *moved = take(quota, new_bytes);
     if (!moved)
         return NULL;
-    memcpy(moved, block, old_bytes);
-    home_give_back(quota->home, block, old_bytes);
+    memcpy(moved, block, old_bytes < new_bytes ? old_bytes : new_bytes);
+    give_back(quota, block, old_bytes);
     return moved;
+}
+
+static void *reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
+{
+    bool was_large = old_bytes >= LARGE_BYTES, is_large = new_bytes >= LARGE_BYTES;
+    if (was_large && is_large)
+        return large_resize(&quota->large, block, new_bytes);
+    if (!was_large && !is_large && !home_holds(quota->home, block))
+        return quota->allocate(quota->arena, block, old_bytes, new_bytes);
+    if (!was_large && new_bytes <= old_bytes)
+        return block;
+    return move(quota, block, old_bytes, new_bytes);
 }
 
 static void *change(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
@@ -163,6 +175,8 @@ static lua_State *begin(struct quota *quota)
 
 void quota_complete(struct quota *quota)
 {
+    if (quota->large.first)
+        quota->home->too_small = true;
     home_keep(quota->home, quota, quota->trip->lua, quota->used - quota->held_before);
     quota->complete = true;
 }
@@ -202,6 +216,7 @@ void quota_close_state(struct quota *quota, lua_State *lua)
     /* All that is not in the arena is machine code. */
     (void)luaJIT_setmode(lua, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
     lua_close(quota->ground);
+    large_clear(&quota->large);
 }
 
 struct quota *quota_of(lua_State *lua)

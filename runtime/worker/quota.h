@@ -1,5 +1,5 @@
-/* The memory quota of a Lua state: what the worker keeps for all of them (home.h) and LuaJIT's own allocator,
- * an arena for each state, with every byte counted that it takes for a block.
+/* The memory quota of a Lua state: what the worker keeps for all of them (home.h), LuaJIT's own allocator, an
+ * arena for each state, and large blocks (large.h); with every byte counted that it takes for a block.
  *
  * The arena is that of a second, empty state: closing that one gives all of it back to the system at once,
  * and what the state has leaked is not walked through and freed piece by piece, which took 30 ms for 50 MiB.
@@ -19,6 +19,7 @@
 #define WORKER_QUOTA_H
 
 #include "worker/home.h"
+#include "worker/large.h"
 #include "worker/stack.h"
 #include "worker/trip.h"
 
@@ -36,6 +37,7 @@ struct quota {
     lua_State *ground;  /* an empty state: `arena` is its own */
     lua_Alloc allocate;
     void *arena;
+    struct large large;
     size_t used;
     size_t peak;
     size_t live;  /* `used` after the last full collection; 0 before the first */

@@ -100,7 +100,7 @@ static enum cache_result get_locked(struct cache *cache, struct slice key, struc
     enum cache_result result = CACHE_NOT_FOUND;
     *found = shard_find(shard, &operation.item);
     if (found->number != CACHE_NONE) {
-        shard_use(shard, found->number, operation.item.use_ns);
+        shard_use(shard, found, &operation.item);
         result = shard_read(shard, found, value) ? CACHE_OK : CACHE_NO_MEMORY;
     }
     if (shard->broken)
@@ -119,10 +119,10 @@ enum cache_result cache_get(struct cache *cache, struct slice key, struct buffer
     struct operation operation = aim(cache, key, space_limit(cache));
     switch (shard_peek(operation.shard, &operation.item, &found, value)) {
     case SHARD_FOUND:
-        /* Counting waits for what was stored before; the use may come from another processor's memory, and
-         * does not have to be waited for. */
+        /* Counting waits for what was stored before; a use that has to be written may go into another
+         * processor's memory, and does not have to be waited for. */
         count_hit(cache, true);
-        shard_use(operation.shard, found.number, operation.item.use_ns);
+        shard_use(operation.shard, &found, &operation.item);
         *ret_type = (enum cache_type)about_type(found.about);
         return CACHE_OK;
     case SHARD_ABSENT:
@@ -219,7 +219,7 @@ static enum cache_result add_to(const struct operation *operation, const struct 
         return CACHE_NOT_A_NUMBER;
     double value = shard_number(shard, found) + by;
     shard_put_number(shard, found, value);
-    shard_use(shard, found->number, operation->item.use_ns);
+    shard_use(shard, found, &operation->item);
     *ret_number = value;
     return CACHE_OK;
 }

@@ -11,7 +11,8 @@
  * stays locked. One that is stopped there is waited for, for a second; then its shard's keys answer
  * CACHE_BUSY (after a millisecond) until it goes on or is killed.
  *
- * Room is made by what has expired first, then by what was used longest ago. A value that cannot fit in a
+ * Room is made by what has expired first, then by what was used longest ago (to a 64th of the entries: see
+ * cache_recency.h). A value that cannot fit in a
  * shard, or a key over CACHE_KEY_MAX, is refused and displaces nothing. A hit takes no lock.
  *
  * Calls are made in the thread that made or mapped the cache; a child after fork maps it anew. None calls

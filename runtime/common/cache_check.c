@@ -30,13 +30,15 @@ static bool check_bounds(const struct shard *shard, struct error *error)
 static bool check_expiries(struct shard *shard, struct error *error)
 {
     for (uint32_t place = 0; place < cell_get(&shard->head->entries); place++) {
-        const struct cache_entry *entry = unit_entry(shard, cell_get(&shard->expiries[place]));
+        const struct shard_expiry *expiry = &shard->expiries[place];
+        const struct shard_expiry *above = &shard->expiries[place > 0 ? (place - 1) / 2 : 0];
+        const struct cache_entry *entry = unit_entry(shard, cell_get(&expiry->number));
+        int64_t known_ns = (int64_t)wide_get(&expiry->known_ns);
         if (cell_get(&entry->expiry_place) != place)
             return wrong(error, "an entry does not know its place among the expiries");
-        if (place == 0)
-            continue;
-        const struct cache_entry *above = unit_entry(shard, cell_get(&shard->expiries[(place - 1) / 2]));
-        if ((int64_t)wide_get(&above->expires_ns) > (int64_t)wide_get(&entry->expires_ns))
+        if (known_ns > (int64_t)wide_get(&entry->expires_ns))
+            return wrong(error, "an entry expires earlier than is known");
+        if ((int64_t)wide_get(&above->known_ns) > known_ns)
             return wrong(error, "the expiries are out of order");
     }
     return true;
@@ -129,7 +131,7 @@ static bool mark_all(struct shard *shard, bool *seen)
 {
     const struct shard_head *head = shard->head;
     for (uint32_t place = 0; place < cell_get(&head->entries); place++) {
-        uint32_t number = cell_get(&shard->expiries[place]);
+        uint32_t number = cell_get(&shard->expiries[place].number);
         const struct cache_entry *entry = unit_entry(shard, number);
         uint32_t key_bytes = about_key_bytes(cell_get(&entry->about));
         if (!mark(shard, seen, number, units_for(key_bytes, cell_get(&entry->value_bytes))))

@@ -1,10 +1,24 @@
 /* The heap of expiries; see cache_expiry.h. */
 #include "common/cache_expiry.h"
 
-static void put_at(struct shard *shard, uint32_t place, uint32_t number)
+/* What is at a place, by value. */
+struct known {
+    int64_t expires_ns;
+    uint32_t number;
+};
+
+static struct known known_at(const struct shard *shard, uint32_t place)
 {
-    cell_set(&shard->expiries[place], number);
-    cell_set(&unit_entry(shard, number)->expiry_place, place);
+    const struct shard_expiry *expiry = &shard->expiries[place];
+    return (struct known){ .expires_ns = (int64_t)wide_get(&expiry->known_ns),
+                           .number = cell_get(&expiry->number) };
+}
+
+static void put_at(struct shard *shard, uint32_t place, struct known known)
+{
+    wide_set(&shard->expiries[place].known_ns, (uint64_t)known.expires_ns);
+    cell_set(&shard->expiries[place].number, known.number);
+    cell_set(&unit_entry(shard, known.number)->expiry_place, place);
 }
 
 static int64_t time_of(struct shard *shard, uint32_t number)
@@ -12,46 +26,40 @@ static int64_t time_of(struct shard *shard, uint32_t number)
     return (int64_t)wide_get(&unit_entry(shard, number)->expires_ns);
 }
 
-static uint32_t rise(struct shard *shard, uint32_t place, uint32_t number)
+/* Where it comes to, on its way up from `place`. */
+static uint32_t rise(struct shard *shard, uint32_t place, struct known known)
 {
-    int64_t expires_ns = time_of(shard, number);
     while (place > 0) {
-        uint32_t above = cell_get(&shard->expiries[(place - 1) / 2]);
-        if (time_of(shard, above) <= expires_ns)
+        const struct known above = known_at(shard, (place - 1) / 2);
+        if (above.expires_ns <= known.expires_ns)
             break;
         put_at(shard, place, above);
         place = (place - 1) / 2;
     }
-    put_at(shard, place, number);
+    put_at(shard, place, known);
     return place;
 }
 
-static void sink(struct shard *shard, uint32_t place, uint32_t number, uint32_t entries)
+static void sink(struct shard *shard, uint32_t place, struct known known, uint32_t entries)
 {
-    int64_t expires_ns = time_of(shard, number);
     for (;;) {
         uint32_t child = 2 * place + 1;
         if (child >= entries)
             break;
-        uint32_t below = cell_get(&shard->expiries[child]);
-        if (child + 1 < entries) {
-            uint32_t other = cell_get(&shard->expiries[child + 1]);
-            if (time_of(shard, other) < time_of(shard, below)) {
-                below = other;
-                child++;
-            }
-        }
-        if (time_of(shard, below) >= expires_ns)
+        struct known below = known_at(shard, child);
+        if (child + 1 < entries && known_at(shard, child + 1).expires_ns < below.expires_ns)
+            below = known_at(shard, ++child);
+        if (below.expires_ns >= known.expires_ns)
             break;
         put_at(shard, place, below);
         place = child;
     }
-    put_at(shard, place, number);
+    put_at(shard, place, known);
 }
 
 void expiry_add(struct shard *shard, uint32_t number, uint32_t entries)
 {
-    (void)rise(shard, entries - 1, number);
+    (void)rise(shard, entries - 1, (struct known){ .expires_ns = time_of(shard, number), .number = number });
 }
 
 void expiry_remove(struct shard *shard, uint32_t number, uint32_t entries)
@@ -63,16 +71,35 @@ void expiry_remove(struct shard *shard, uint32_t number, uint32_t entries)
     }
     if (place == entries)
         return;
-    uint32_t last = cell_get(&shard->expiries[entries]);
+    const struct known last = known_at(shard, entries);
     sink(shard, rise(shard, place, last), last, entries);
 }
 
 void expiry_move(struct shard *shard, uint32_t number, uint32_t entries)
 {
     uint32_t place = cell_get(&unit_entry(shard, number)->expiry_place);
+    int64_t expires_ns = time_of(shard, number);
     if (place >= entries) {
         shard->broken = true;
         return;
     }
-    sink(shard, rise(shard, place, number), number, entries);
+    if (expires_ns < known_at(shard, place).expires_ns)
+        (void)rise(shard, place, (struct known){ .expires_ns = expires_ns, .number = number });
+}
+
+int64_t expiry_earliest_ns(const struct shard *shard, uint32_t entries)
+{
+    return entries > 0 ? known_at(shard, 0).expires_ns : INT64_MAX;
+}
+
+uint32_t expiry_first(struct shard *shard, uint32_t entries)
+{
+    for (;;) {
+        struct known first = known_at(shard, 0);
+        int64_t expires_ns = time_of(shard, first.number);
+        if (expires_ns <= first.expires_ns || !shard_goes_on(shard))
+            return first.number;
+        first.expires_ns = expires_ns;
+        sink(shard, 0, first, entries);
+    }
 }

@@ -54,7 +54,7 @@ struct cache_entry {
     cell next;
     cell bucket_next;
     cell hash;
-    cell expiry_place; /* where the shard's expiries have it */
+    cell expiry_place; /* where the shard's expiries have it; see cache_expiry.h */
     cell child;        /* its place in the order of use: first child, next sibling, */
     cell sibling;
     cell previous; /* and the sibling before it, or the parent of a first child */
@@ -91,9 +91,19 @@ struct shard_head {
     cell units;      /* in use */
     cell fresh;      /* units with a number above it were never used */
     cell free_first; /* of those that were given back: `fresh` less `units` */
+    wide period_ns;  /* when the period began in which uses count as one; see cache_recency.h */
+    cell added;      /* entries since then */
+    cell unused;
     wide evictions;
     wide expired;
     wide resets;
+};
+
+/* A place among the expiries. */
+struct shard_expiry {
+    wide known_ns; /* never later than the entry itself says */
+    cell number;
+    cell unused;
 };
 
 /* Hits and misses are counted apart, so that processes that only read share no line of memory. */
@@ -127,8 +137,8 @@ struct shard {
     struct shard_head *head;
     struct shard_slot *slots;
     cell *buckets;
-    cell *expiries; /* a heap of entries' numbers; the one that expires first is at 0 */
-    wide *uses;     /* when the entry in unit n was last used; may be written without the lock */
+    struct shard_expiry *expiries;
+    wide *uses; /* when the entry in unit n was last used; may be written without the lock */
     union cache_unit *units;
     uint32_t entries_max;
     uint32_t units_max;

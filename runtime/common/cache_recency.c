@@ -1,6 +1,8 @@
 /* The order of use; see cache_recency.h. */
 #include "common/cache_recency.h"
 
+enum { PERIODS = 64 /* until as many entries were added as there are */ };
+
 static uint64_t order_of(struct shard *shard, uint32_t number)
 {
     return wide_get(&unit_entry(shard, number)->ordered_ns);
@@ -112,4 +114,25 @@ uint32_t recency_oldest(struct shard *shard, struct shard_slot *slot)
         add_as(shard, slot, number, use_ns);
     }
     return cell_get(&slot->oldest);
+}
+
+void recency_use(struct shard *shard, uint32_t number, uint32_t slot_limit, int64_t use_ns)
+{
+    const struct shard_head *head = shard->head;
+    wide *use = unit_use(shard, number);
+    uint32_t entries = cell_get(&head->entries);
+    bool many = entries > PERIODS && entries <= slot_limit;
+    if (many && (int64_t)wide_get(use) >= (int64_t)wide_get(&head->period_ns))
+        return;
+    wide_set(use, (uint64_t)use_ns);
+}
+
+void recency_count(struct shard *shard, int64_t use_ns)
+{
+    struct shard_head *head = shard->head;
+    uint32_t added = cell_get(&head->added) + 1;
+    bool begins = added >= cell_get(&head->entries) / PERIODS;
+    if (begins)
+        wide_set(&head->period_ns, (uint64_t)use_ns);
+    cell_set(&head->added, begins ? 0 : added);
 }

@@ -46,7 +46,8 @@ static size_t region_bytes(const struct cache_geometry *geometry)
 static void divide(const struct cache_config *config, uint32_t shards, size_t memory,
                    struct cache_geometry *geometry)
 {
-    size_t most = memory / (CACHE_UNIT_BYTES + sizeof(wide)) * shards;
+    size_t most =
+        memory / (CACHE_UNIT_BYTES + sizeof(wide) + sizeof(struct shard_expiry) + sizeof(cell)) * shards;
     size_t entries = config->entries < most ? config->entries : most;
     uint32_t slots = (uint32_t)((entries + shards - 1) / shards);
     uint32_t buckets = buckets_for(slots);

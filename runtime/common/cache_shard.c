@@ -33,7 +33,7 @@ static size_t rounded(size_t bytes)
 size_t shard_bytes(uint32_t entries, uint32_t buckets, uint32_t units)
 {
     return HEAD_BYTES + rounded(CACHE_SLOTS * sizeof(struct shard_slot)) + rounded(buckets * sizeof(cell)) +
-           rounded(entries * sizeof(cell)) + rounded(units * sizeof(wide)) +
+           rounded(entries * sizeof(struct shard_expiry)) + rounded(units * sizeof(wide)) +
            (size_t)units * sizeof(union cache_unit);
 }
 
@@ -59,7 +59,7 @@ void shard_open(struct shard *shard, struct cache_header *header, const struct c
     shard->head = take_place(&place, HEAD_BYTES);
     shard->slots = take_place(&place, CACHE_SLOTS * sizeof(struct shard_slot));
     shard->buckets = take_place(&place, geometry->buckets * sizeof(cell));
-    shard->expiries = take_place(&place, slots * sizeof(cell));
+    shard->expiries = take_place(&place, slots * sizeof(struct shard_expiry));
     shard->uses = take_place(&place, geometry->units * sizeof(wide));
     shard->units = take_place(&place, geometry->units * sizeof(union cache_unit));
 }
@@ -272,9 +272,9 @@ enum shard_sight shard_peek(struct shard *shard, const struct shard_item *wanted
     return sight;
 }
 
-void shard_use(struct shard *shard, uint32_t number, int64_t use_ns)
+void shard_use(struct shard *shard, const struct shard_found *found, const struct shard_item *wanted)
 {
-    wide_set(unit_use(shard, number), (uint64_t)use_ns);
+    recency_use(shard, found->number, wanted->slot_limit, wanted->use_ns);
 }
 
 uint32_t shard_entries(const struct shard *shard)
@@ -405,8 +405,13 @@ static void evict(struct shard *shard, struct shard_slot *slot)
 
 static bool remove_expired(struct shard *shard, int64_t now_ns)
 {
-    uint32_t first = shard_entries(shard) > 0 ? cell_get(&shard->expiries[0]) : CACHE_NONE;
-    if (first == CACHE_NONE || (int64_t)wide_get(&unit_entry(shard, first)->expires_ns) > now_ns)
+    uint32_t entries = shard_entries(shard);
+    if (expiry_earliest_ns(shard, entries) > now_ns)
+        return false;
+    shard_begin_change(shard);
+    uint32_t first = expiry_first(shard, entries);
+    shard_end_change(shard);
+    if (shard->broken || (int64_t)wide_get(&unit_entry(shard, first)->expires_ns) > now_ns)
         return false;
     count(&shard->head->expired);
     shard_remove(shard, first);
@@ -475,12 +480,13 @@ static void add(struct shard *shard, const struct shard_item *item, uint32_t uni
 {
     struct cache_chain chain = chain_pick(shard, units);
     struct cache_entry *entry = unit_entry(shard, chain.first);
+    uint64_t use = old != CACHE_NONE ? wide_get(unit_use(shard, old)) : (uint64_t)item->use_ns;
     if (shard->broken)
         return;
     write_item(shard, entry, item);
     describe_item(entry, item);
     cell_set(&entry->hash, item->hash);
-    shard_use(shard, chain.first, item->use_ns);
+    wide_set(unit_use(shard, chain.first), use);
     shard_begin_change(shard);
     if (old != CACHE_NONE)
         unlink_entry(shard, old, had);
@@ -518,13 +524,16 @@ void shard_put(struct shard *shard, const struct shard_item *item, uint32_t numb
     uint32_t had = number != CACHE_NONE ? units_of(shard, number) : 0;
     if (number == CACHE_NONE) {
         make_room(shard, item, 1, needs);
+        recency_count(shard, item->use_ns);
         if (!shard->broken)
             add(shard, item, needs, CACHE_NONE, 0);
         return;
     }
-    shard_use(shard, number, item->use_ns); /* before room is made: it is not to go itself */
-    if (needs > had)
+    recency_use(shard, number, item->slot_limit, item->use_ns);
+    if (needs > had) {
+        wide_set(unit_use(shard, number), (uint64_t)item->use_ns); /* it is not to go itself */
         make_room(shard, item, 0, needs - had);
+    }
     if (shard->broken)
         return;
     if (needs > 1 && has_units(shard, needs))

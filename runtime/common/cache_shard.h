@@ -51,6 +51,9 @@ void shard_end_change(struct shard *shard);
 enum shard_sight shard_peek(struct shard *shard, const struct shard_item *wanted, struct shard_found *found,
                             struct buffer *value);
 
+/* What was found is used. Needs no lock. */
+void shard_use(struct shard *shard, const struct shard_found *found, const struct shard_item *wanted);
+
 /* With the lock. */
 
 /* Looks for the item's key in its slot; an entry that has expired is removed. */
@@ -58,7 +61,6 @@ struct shard_found shard_find(struct shard *shard, const struct shard_item *want
 void shard_read_key(struct shard *shard, const struct shard_found *found, char *to); /* CACHE_KEY_MAX bytes */
 /* Appends; false where `value` has no room. */
 bool shard_read(struct shard *shard, const struct shard_found *found, struct buffer *value);
-void shard_use(struct shard *shard, uint32_t number, int64_t use_ns);
 /* Puts the item in the place of entry `number` (CACHE_NONE: there is none), and makes room where it must. The
  * caller knows that the shard could hold it. */
 void shard_put(struct shard *shard, const struct shard_item *item, uint32_t number);

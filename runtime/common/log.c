@@ -291,6 +291,11 @@ void log_flush(void)
         tell_dropped();
 }
 
+bool log_waits(void)
+{
+    return state.backlog.size > 0 || state.dropped > state.dropped_told;
+}
+
 void log_write(enum log_level level, const struct log_field *fields)
 {
     if (level < state.level)

@@ -34,8 +34,10 @@ void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 bool log_level_parse(const char *text, enum log_level *ret_level); /* debug, info, warning, error */
 
-/* Tries to write what waits in the backlog; the host's loop calls it now and then, and before the end. */
+/* Tries to write what waits in the backlog; the host's loop calls it now and then while there is something,
+ * and before the end. */
 void log_flush(void);
+bool log_waits(void);
 uint64_t log_dropped(void); /* lines dropped since log_open */
 
 /* Writes one line; `fields` ends with { 0 }. */

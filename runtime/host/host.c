@@ -191,6 +191,15 @@ static bool something_ends(const struct program *program)
     return ends;
 }
 
+/* A timer that does not run wakes nobody. */
+static void run_while(struct ev_loop *loop, ev_timer *timer, bool wanted)
+{
+    if (!wanted)
+        ev_timer_stop(loop, timer);
+    else if (!ev_is_active(timer))
+        ev_timer_again(loop, timer);
+}
+
 static void on_turn(struct ev_loop *loop, ev_prepare *watcher, int events)
 {
     (void)events;
@@ -203,10 +212,8 @@ static void on_turn(struct ev_loop *loop, ev_prepare *watcher, int events)
         program_stop(program);
     free_members(program, true);
     stop_broker_when_all_ended(program);
-    if (!something_ends(program))
-        ev_timer_stop(loop, &program->tick);
-    else if (!ev_is_active(&program->tick))
-        ev_timer_again(loop, &program->tick);
+    run_while(loop, &program->tick, something_ends(program));
+    run_while(loop, &program->flush_log, log_waits());
 }
 
 static void on_idle(struct ev_loop *loop, ev_timer *watcher, int events)
@@ -388,7 +395,6 @@ static void init_watchers(struct program *program)
     ev_signal_start(program->loop, &program->interrupt);
     ev_signal_start(program->loop, &program->terminate);
     ev_signal_start(program->loop, &program->hangup);
-    ev_timer_start(program->loop, &program->flush_log);
 }
 
 static void stop_watchers(struct program *program)

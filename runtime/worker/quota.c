@@ -1,15 +1,21 @@
 /* Counting what a Lua state holds; see quota.h. */
 #include "worker/quota.h"
 
+#include <string.h>
+
 #include <lauxlib.h>
+#include <luajit.h>
 
 enum {
     OVERDRAFT_BYTES = 256 * 1024, /* and a quarter of the limit */
     PACE_STEPS = 16,              /* how often the pace is set anew on the way to the limit */
-    PAUSE_MAX = 200,              /* LuaJIT's own: a cycle begins when the heap has doubled */
-    PAUSE_MIN = 110,
-    STEP_USUAL = 200, /* LuaJIT's own */
-    STEP_URGENT = 1000,
+    STRIDE_BYTES = 64 * 1024,
+    SMALL_BYTES = 1024 * 1024,
+    GARBAGE_USUAL_BYTES = 8 * 1024 * 1024,
+    PAUSE_MIN = 110,   /* hundredths of what lives */
+    STEP_USUAL = 200,  /* LuaJIT's own: hundredths of what is allocated */
+    STEP_QUICK = 1000, /* what is allocated while a cycle lasts it does not collect */
+    STEP_URGENT = 4000,
 };
 
 /* LuaJIT's allocator: each block has a word in front of it, ends on a whole word, and has four words at
@@ -25,21 +31,34 @@ static size_t block_bytes(size_t bytes)
     return (words < 4 ? 4 : words) * word_bytes;
 }
 
-/* A cycle begins at five eighths of the limit at the latest; past the half it hurries. Only stores to the
- * state's numbers: safe inside the allocator. */
+/* At how many bytes the next cycle begins, where so many are used now. Where much lives, to mark and sweep it
+ * costs more than some more memory for garbage; but a heap that fits into a processor's cache is left to
+ * LuaJIT's own pace: memory that is used again soon is still there. */
+static size_t next_cycle(const struct quota *quota)
+{
+    size_t aim = quota->limit / 4 * 3;
+    size_t more = quota->used < aim ? (aim - quota->used) / 8 : 0;
+    more = more < GARBAGE_USUAL_BYTES ? more : GARBAGE_USUAL_BYTES;
+    if (quota->used < SMALL_BYTES || more < quota->used)
+        more = quota->used;
+    return more < aim && quota->used < aim - more ? quota->used + more : aim;
+}
+
+/* For a cycle that ends before `used` has changed much: it is looked at again PACE_STEPS times on the way to
+ * the limit, and whenever it has grown by a quarter. Only stores to the state's numbers: safe inside the
+ * allocator. */
 static void set_pace(struct quota *quota)
 {
-    size_t step = quota->limit / PACE_STEPS;
-    size_t aim = quota->limit / 8 * 5;
-    size_t pause = PAUSE_MAX;
-    if (quota->used > aim / 2)
-        pause = quota->used < aim ? aim * 100 / quota->used : PAUSE_MIN;
-    if (pause < PAUSE_MIN)
-        pause = PAUSE_MIN;
-    (void)lua_gc(quota->trip->lua, LUA_GCSETPAUSE, (int)pause);
-    (void)lua_gc(quota->trip->lua, LUA_GCSETSTEPMUL,
-                 quota->used > quota->limit / 2 ? STEP_URGENT : STEP_USUAL);
-    quota->watch = quota->used + step < quota->limit ? quota->used + step : quota->limit;
+    size_t pause = next_cycle(quota) * 100 / (quota->used + 1);
+    size_t step = quota->used < SMALL_BYTES ? STEP_USUAL : STEP_QUICK;
+    if (quota->used > quota->limit / 2)
+        step = STEP_URGENT;
+    (void)lua_gc(quota->trip->lua, LUA_GCSETPAUSE, pause > PAUSE_MIN ? (int)pause : PAUSE_MIN);
+    (void)lua_gc(quota->trip->lua, LUA_GCSETSTEPMUL, (int)step);
+    quota->stride = quota->limit / PACE_STEPS;
+    if (quota->stride > quota->used / 4 + STRIDE_BYTES)
+        quota->stride = quota->used / 4 + STRIDE_BYTES;
+    quota->watch = quota->used + quota->stride < quota->limit ? quota->used + quota->stride : quota->limit;
 }
 
 /* The state is about to hold so many bytes, which is worth a look; false where that is refused. */
@@ -71,13 +90,62 @@ static void count(struct quota *quota, size_t used)
         quota->peak = used;
 }
 
+static void *take(struct quota *quota, size_t bytes)
+{
+    if (bytes >= LARGE_BYTES)
+        return large_take(&quota->large, bytes);
+    void *block = home_take(quota->home, bytes);
+    return block ? block : quota->allocate(quota->arena, NULL, 0, bytes);
+}
+
+static void give_back(struct quota *quota, void *block, size_t bytes)
+{
+    if (bytes >= LARGE_BYTES)
+        large_give_back(&quota->large, block);
+    else if (home_holds(quota->home, block))
+        home_give_back(quota->home, block, bytes);
+    else
+        (void)quota->allocate(quota->arena, block, bytes, 0);
+}
+
+static void *move(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
+{
+    void *moved = take(quota, new_bytes);
+    if (!moved)
+        return NULL;
+    memcpy(moved, block, old_bytes < new_bytes ? old_bytes : new_bytes);
+    give_back(quota, block, old_bytes);
+    return moved;
+}
+
+static void *reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
+{
+    bool was_large = old_bytes >= LARGE_BYTES, is_large = new_bytes >= LARGE_BYTES;
+    if (was_large && is_large)
+        return large_resize(&quota->large, block, new_bytes);
+    if (!was_large && !is_large && !home_holds(quota->home, block))
+        return quota->allocate(quota->arena, block, old_bytes, new_bytes);
+    if (!was_large && new_bytes <= old_bytes)
+        return block;
+    return move(quota, block, old_bytes, new_bytes);
+}
+
+static void *change(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
+{
+    if (block && new_bytes > 0)
+        return reallocate(quota, block, old_bytes, new_bytes);
+    if (block)
+        give_back(quota, block, old_bytes);
+    return new_bytes > 0 ? take(quota, new_bytes) : NULL;
+}
+
 static void *allocate(void *data, void *block, size_t old_bytes, size_t new_bytes)
 {
     struct quota *quota = data;
     size_t wanted = quota->used - block_bytes(old_bytes) + block_bytes(new_bytes);
     if (new_bytes > old_bytes && ((wanted > quota->watch && !look(quota, wanted)) || !quota_has_stack(quota)))
         return NULL;
-    void *moved = quota->allocate(quota->arena, block, old_bytes, new_bytes);
+    void *moved = change(quota, block, old_bytes, new_bytes);
     if (!moved && new_bytes > 0) {
         trip_arm(quota->trip, TRIP_MEMORY);
         return NULL;
@@ -91,24 +159,53 @@ static size_t add_up_to(size_t bytes, size_t more)
     return bytes < SIZE_MAX - more ? bytes + more : SIZE_MAX;
 }
 
-lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit_bytes,
-                            struct stack_room stack)
+/* A state with nothing in it, or all that is in every state. */
+static lua_State *begin(struct quota *quota)
 {
-    lua_State *lua = luaL_newstate();
-    if (!lua)
+    lua_State *lua = home_copy(quota->home, quota);
+    quota->complete = lua != NULL;
+    if (lua) {
+        count(quota, quota->used + quota->home->held_bytes);
+        return lua;
+    }
+    home_begin(quota->home);
+    quota->held_before = quota->used;
+    return lua_newstate(allocate, quota);
+}
+
+void quota_complete(struct quota *quota)
+{
+    if (quota->large.first)
+        quota->home->too_small = true;
+    home_keep(quota->home, quota, quota->trip->lua, quota->used - quota->held_before);
+    quota->complete = true;
+}
+
+lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit_bytes,
+                            struct stack_room stack, struct home *home)
+{
+    lua_State *ground = luaL_newstate();
+    if (!ground)
         return NULL;
-    trip_init(trip, lua);
+    trip_init(trip, NULL);
     *quota = (struct quota){
         .trip = trip,
+        .home = home,
+        .ground = ground,
         .limit = limit_bytes,
         .refuse_at = add_up_to(add_up_to(limit_bytes, limit_bytes / 4), OVERDRAFT_BYTES),
+        .watch = SIZE_MAX, /* there is no state yet whose pace could be set */
         .stack = stack,
-        .at_work = lua,
     };
-    quota->used = (size_t)lua_gc(lua, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(lua, LUA_GCCOUNTB, 0);
-    quota->peak = quota->used;
-    quota->allocate = lua_getallocf(lua, &quota->arena);
-    lua_setallocf(lua, allocate, quota);
+    quota->allocate = lua_getallocf(ground, &quota->arena);
+    count(quota, (size_t)lua_gc(ground, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(ground, LUA_GCCOUNTB, 0));
+    lua_State *lua = begin(quota);
+    if (!lua) {
+        lua_close(ground);
+        return NULL;
+    }
+    trip_init(trip, lua);
+    quota->at_work = lua;
     set_pace(quota);
     return lua;
 }
@@ -116,9 +213,10 @@ lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit
 void quota_close_state(struct quota *quota, lua_State *lua)
 {
     quota->trip->lua = NULL;
-    /* LuaJIT drops the whole arena only where it finds its own allocator. */
-    lua_setallocf(lua, quota->allocate, quota->arena);
-    lua_close(lua);
+    /* All that is not in the arena is machine code. */
+    (void)luaJIT_setmode(lua, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
+    lua_close(quota->ground);
+    large_clear(&quota->large);
 }
 
 struct quota *quota_of(lua_State *lua)
@@ -155,7 +253,7 @@ void quota_begin(struct quota *quota, size_t message_bytes)
     quota->used += message_bytes;
     if (quota->used > quota->limit)
         trip_arm(quota->trip, TRIP_MEMORY);
-    else if (quota->watch - quota->used > quota->limit / PACE_STEPS || quota->used > quota->watch)
+    else if (quota->used > quota->watch || quota->watch - quota->used > 2 * quota->stride)
         set_pace(quota);
 }
 
@@ -190,7 +288,7 @@ void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_
 
 void *quota_allocate_anyway(struct quota *quota, size_t bytes)
 {
-    void *block = quota->allocate(quota->arena, NULL, 0, bytes);
+    void *block = take(quota, bytes);
     if (!block)
         return NULL;
     count(quota, quota->used + block_bytes(bytes));

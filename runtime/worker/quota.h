@@ -1,5 +1,9 @@
-/* The memory quota of a Lua state: LuaJIT's own allocator (an arena of its own for each state, which goes
- * back to the system at once when the state is closed), with every byte counted that it takes for a block.
+/* The memory quota of a Lua state: what the worker keeps for all of them (home.h), LuaJIT's own allocator, an
+ * arena for each state, and large blocks (large.h); with every byte counted that it takes for a block.
+ *
+ * The arena is that of a second, empty state: closing that one gives all of it back to the system at once,
+ * and what the state has leaked is not walked through and freed piece by piece, which took 30 ms for 50 MiB.
+ * So nothing in a state may want a finalizer (cjson's would only free what is in the arena).
  *
  * Past `limit` memory is still given, but the message is over (trip.h): scripts that catch a refusal and go
  * on can crash LuaJIT, an overdraft cannot. Refused is only what lies past `refuse_at`, for what a hook does
@@ -7,12 +11,15 @@
  * cjson allocates (see json_memory.h). Machine code is bounded by itself (scripts/sandbox.lua).
  *
  * LuaJIT collects by the ratio of heap to live heap, and knows of no limit: the pace is set so that a cycle
- * ends before the limit does. The allocator is also where deep recursion through C is noticed, since a
- * coroutine or a frame of Lua's stack costs memory at some point; coroutines that have their memory already
- * are noticed where they are entered (sandbox.c). */
+ * ends before the limit is reached, and so that a heap of which much lives is not walked through too often.
+ * The allocator is also where deep recursion through C is noticed, since a coroutine or a frame of Lua's
+ * stack costs memory at some point; coroutines that have their memory already are noticed where they are
+ * entered (sandbox.c). */
 #ifndef WORKER_QUOTA_H
 #define WORKER_QUOTA_H
 
+#include "worker/home.h"
+#include "worker/large.h"
 #include "worker/stack.h"
 #include "worker/trip.h"
 
@@ -24,21 +31,29 @@
 
 struct quota {
     struct trip *trip;
+    struct home *home;
+    bool complete;      /* the state has in it what every state has */
+    size_t held_before; /* `used` before there was a state */
+    lua_State *ground;  /* an empty state: `arena` is its own */
     lua_Alloc allocate;
     void *arena;
+    struct large large;
     size_t used;
     size_t peak;
     size_t live;  /* `used` after the last full collection; 0 before the first */
     size_t limit; /* limits.memory; SIZE_MAX: none */
     size_t refuse_at;
-    size_t watch; /* `used` past this: look at the limit and the pace */
+    size_t watch;  /* `used` past this: look at the limit and the pace */
+    size_t stride; /* how far that was away when it was set */
     struct stack_room stack;
     lua_State *at_work; /* the coroutine that calls cjson: where its errors go; see json_memory.h */
 };
 
-/* A new state under this quota, without libraries; NULL where there is no memory. */
+/* A new state under this quota; NULL where there is no memory. It is `complete`, or has nothing in it: then
+ * whoever opens it puts in what every state has, and says so by quota_complete. */
 lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit_bytes,
-                            struct stack_room stack);
+                            struct stack_room stack, struct home *home);
+void quota_complete(struct quota *quota);
 void quota_close_state(struct quota *quota, lua_State *lua);
 
 /* The quota of a state, from any coroutine of it. */

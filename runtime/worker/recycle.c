@@ -68,9 +68,11 @@ static bool is_too_large(struct recycle *recycle, struct state *state, int64_t n
     uint64_t heap = state_heap_bytes(state);
     if (most == 0 || heap <= most || recycle->too_low)
         return false;
-    /* Of a collection that a message near the limit asked for. */
+    /* Of a collection that a message near the limit asked for, or one while resting. */
     if (state->quota.live > most)
         return true;
+    if (heap < most + most / 8)
+        return false;
     if (now_ns < recycle->next_look_ns && heap < state->quota.live + most / 4)
         return false;
     look(recycle, state);

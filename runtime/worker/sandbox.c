@@ -115,31 +115,16 @@ static void push_host(struct state *state, lua_State *lua)
     lua_setfield(lua, -2, "tripped");
 }
 
-static int append_code(lua_State *lua, const void *data, size_t size, void *code)
+/* -> scripts/sandbox.lua as a function */
+static void load_prelude(lua_State *lua)
 {
-    (void)lua;
-    return buffer_append(code, data, size) ? 0 : 1;
-}
-
-/* -> scripts/sandbox.lua as a function. Parsing it costs more than anything else in opening a state: what
- * comes of the first time is kept for the next, as bytecode that never leaves this program. */
-static void load_prelude(lua_State *lua, struct buffer *code)
-{
-    static const char name[] = "=moonrabbit";
-    if (code->size > 0) {
-        if (luaL_loadbufferx(lua, code->data, code->size, name, "b") != 0)
-            (void)lua_error(lua);
-        return;
-    }
-    if (luaL_loadbufferx(lua, script_sandbox, script_sandbox_size, name, "t") != 0)
+    if (luaL_loadbufferx(lua, script_sandbox, script_sandbox_size, "=moonrabbit", "t") != 0)
         (void)lua_error(lua);
-    if (lua_dump(lua, append_code, code) != 0)
-        buffer_reset(code);
 }
 
 static void install_environment(struct state *state, lua_State *lua)
 {
-    load_prelude(lua, state->assignment->prelude);
+    load_prelude(lua);
     push_host(state, lua);
     call(lua, 1, 2);
     state_set_slot(lua, STATE_SEAL);

@@ -71,6 +71,7 @@ static int install(lua_State *lua)
     return 0;
 }
 
+/* The last that every state has in it. */
 static void push_slots(struct state *state)
 {
     for (int slot = 1; slot <= STATE_SLOTS; slot++)
@@ -85,13 +86,16 @@ bool state_open(struct state *state, const struct assignment *assignment, struct
     state->deadline.grace_ns = assignment->limits.grace_ns;
     state->deadline.trip = &state->trip;
     uint64_t limit = assignment->limits.memory_bytes;
-    state->lua = quota_open_state(&state->quota, &state->trip,
-                                  limit < SIZE_MAX / 4 ? (size_t)limit : SIZE_MAX / 4, assignment->stack);
+    state->lua =
+        quota_open_state(&state->quota, &state->trip, limit < SIZE_MAX / 4 ? (size_t)limit : SIZE_MAX / 4,
+                         assignment->stack, assignment->home);
     if (!state->lua)
         return error_set(error, ERROR_FAILED, "no memory for a Lua state");
     outbox_init(&state->outbox, &state->quota, assignment->limits.message_bytes);
-    (void)lua_atpanic(state->lua, on_panic);
     json_memory_use(&state->quota);
+    if (state->quota.complete)
+        return true;
+    (void)lua_atpanic(state->lua, on_panic);
     if (lua_cpcall(state->lua, install, state) != 0) {
         if (state->trip.kind == TRIP_MEMORY)
             return error_set(error, ERROR_FAILED,
@@ -100,6 +104,7 @@ bool state_open(struct state *state, const struct assignment *assignment, struct
         return error_set(error, ERROR_FAILED, "cannot open a Lua state: %s", text ? text : "no reason given");
     }
     push_slots(state);
+    quota_complete(&state->quota);
     return true;
 }
 

@@ -51,8 +51,8 @@ struct assignment {
     struct folder folder; /* of the script */
     struct stack_room stack;
     const struct board *board;
-    struct cache *cache;    /* of all workers */
-    struct buffer *prelude; /* scripts/sandbox.lua, compiled; empty before the first state. See sandbox.c */
+    struct cache *cache; /* of all workers */
+    struct home *home;   /* of its states */
 };
 
 struct state {

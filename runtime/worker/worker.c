@@ -29,15 +29,13 @@ enum exit_code {
     EXIT_BROKEN = 70, /* EX_SOFTWARE: what the host sent is no frame, or the system refused; said on stderr */
 };
 
-enum { PRELUDE_BYTES_MAX = 1024 * 1024 };
-
 struct worker {
     struct link link;
     struct tick tick;
     struct board *board;
     struct cache cache;
     struct assignment assignment;
-    struct buffer prelude;
+    struct home home;
     struct state state;
     struct recycle recycle;
     struct message message; /* the delivery at hand */
@@ -61,8 +59,8 @@ static bool worker_open(struct worker *worker, struct error *error)
     worker->board = board_map(WORKER_BOARD_FD, error);
     worker->assignment.board = worker->board;
     worker->assignment.cache = &worker->cache;
-    worker->assignment.prelude = &worker->prelude;
-    buffer_init(&worker->prelude, PRELUDE_BYTES_MAX);
+    worker->assignment.home = &worker->home;
+    home_init(&worker->home, HOME_BYTES);
     return worker->board && cache_map(&worker->cache, WORKER_CACHE_FD, error);
 }
 
@@ -73,7 +71,7 @@ static void worker_close(struct worker *worker)
     link_close(&worker->link);
     board_close(worker->board);
     cache_unmap(&worker->cache);
-    buffer_clear(&worker->prelude);
+    home_clear(&worker->home);
     folder_close(&worker->assignment.folder);
     free(worker->assignment.script);
     free(worker->assignment.queue);

@@ -1,10 +1,15 @@
 -- What the cache costs: nanoseconds a call from a handler, with one worker, and with two at the same time.
 -- Beside it lua-resty-lrucache, which a script could use for itself alone (its entries are Lua values of one
 -- state, and lost with it), in plain LuaJIT, with a clock that costs nothing.
+--
+-- Two workers want two processors to themselves, which a busy machine does not leave them: each loop is tried
+-- several times, and the time that was disturbed least counts. A loop that shares nothing tells what the
+-- machine has to give.
 local cjson = require "cjson"
 local process = require "support.process"
 
-local CALLS = 300000
+local CALLS = 20000 -- about 2 ms: not often disturbed
+local TRIES = 60
 local PACKAGE = "lua-resty-lrucache"
 local INSTALLED = "/usr/share/lua/5.1/"
 
@@ -13,6 +18,7 @@ local INSTALLED = "/usr/share/lua/5.1/"
 local LOOPS = [[
   local CALLS = ]] .. CALLS .. [[
 
+  local find = string.find
   local common, own, missing, counters, ids = {}, {}, {}, {}, {}
 
   -- Each process has an order of its own: side by side, they would meet at every key.
@@ -42,11 +48,12 @@ local LOOPS = [[
     function() for i = 1, CALLS do cache.set(own[i % 1000 + 1], "a short string") end end,
     function() for i = 1, CALLS do cache.incr(counters[i % 1000 + 1], 1) end end,
     function() for i = 1, CALLS do cache.add(ids[i % 20000 + 1], true) end end, -- each evicts another
+    function() for i = 1, CALLS do find(common[i % 1000 + 1], "-%d+") end end,
   }
 ]]
 
-local NAMES = { "get, a hit", "get, a miss", "set", "incr", "add, new" }
-local WARM = 1 + #NAMES -- loops run twice, and the second time counts
+local NAMES = { "get, a hit", "get, a miss", "set", "incr", "add, new", "nothing shared" }
+local LOOPS_COUNT = 1 + #NAMES -- all of them are run once to warm up, and then TRIES times
 
 local HANDLER = 'local cache = require "cache"\n' .. LOOPS .. [[
   return function(body, message)
@@ -74,7 +81,7 @@ local PLAIN = [[
   end
 ]] .. LOOPS .. [[
   local told = {}
-  for round = 0, 1 do
+  for round = 0, ]] .. TRIES .. [[ do
     for i = 1, #loops do
       local began = os.clock()
       loops[i](1)
@@ -104,17 +111,27 @@ local function run_plain(path)
   return cjson.decode(result.out)
 end
 
--- For each loop: processor time of a call, and how many are made in a second by all processes together.
+-- Processor time of a call, and how many are made in a second by all processes together.
+local function figures_of_try(processes)
+  local cpu, rate = 0, 0
+  for _, spent in ipairs(processes) do
+    cpu = cpu + spent.cpu / CALLS / #processes
+    rate = rate + CALLS / (spent.elapsed / 1e9)
+  end
+  return cpu, rate
+end
+
+-- For each loop, both in the try in which most was done.
 local function figures_of(told)
   local figures = {}
   for i, name in ipairs(NAMES) do
-    local cpu, rate = 0, 0
-    local processes = told.messages[WARM + 1 + i]
-    for _, spent in ipairs(processes) do
-      cpu = cpu + spent.cpu / CALLS / #processes
-      rate = rate + CALLS / (spent.elapsed / 1e9)
+    local most = 0
+    for try = 1, TRIES do
+      local cpu, rate = figures_of_try(told.messages[try * LOOPS_COUNT + 1 + i])
+      if rate > most then
+        most, figures[name], figures[name .. ", rate"] = rate, cpu, rate
+      end
     end
-    figures[name], figures[name .. ", rate"] = cpu, rate
   end
   return figures
 end
@@ -124,7 +141,7 @@ local function measure(bench)
   return bench.interleave({ "one", "two", path and "plain" }, function(variant)
     if variant == "plain" then return figures_of(run_plain(path)) end
     local processes = variant == "one" and "1" or "2"
-    return figures_of(bench.program("cache", processes, ("%d"):format(2 * WARM), HANDLER))
+    return figures_of(bench.program("cache", processes, ("%d"):format((1 + TRIES) * LOOPS_COUNT), HANDLER))
   end)
 end
 

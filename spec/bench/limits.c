@@ -28,7 +28,7 @@ static const struct parcel order = { .body = LOAD_ORDER, .content_type = "applic
 
 /* One state, as a worker has it, in this process. */
 struct subject {
-    struct buffer prelude;
+    struct home home;
     struct assignment assignment;
     struct state state;
     struct buffer frame;
@@ -50,8 +50,9 @@ static void subject_open(struct subject *subject, struct fixture *fixture, char 
     subject->assignment.stack = stack_reserve();
     subject->assignment.board = fixture->board;
     subject->assignment.cache = &fixture->cache;
-    subject->assignment.prelude = &subject->prelude;
-    buffer_init(&subject->prelude, 1 << 20);
+    /* None: LuaJIT's allocator could not free what lies in there. */
+    subject->assignment.home = &subject->home;
+    home_init(&subject->home, 0);
     buffer_init(&subject->frame, 1 << 20);
     add_delivery(&subject->frame, fixture, &order);
     struct slice payload = { .data = subject->frame.data + WIRE_HEADER_BYTES,
@@ -68,7 +69,7 @@ static void subject_close(struct subject *subject)
     json_memory_use(&subject->state.quota);
     state_close(&subject->state);
     folder_close(&subject->assignment.folder);
-    buffer_clear(&subject->prelude);
+    home_clear(&subject->home);
     buffer_clear(&subject->frame);
 }
 

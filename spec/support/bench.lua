@@ -194,12 +194,17 @@ function bench.clean_up()
   end
 end
 
--- Transient and unconfirmed, which is quick; the broker closes the connection when it has taken all of them.
-local function fill(queue, job)
+---Puts messages into a new queue: transient and unconfirmed, which is quick; the broker closes the connection
+---when it has taken all of them.
+---@param job { messages: integer, body: string, content_type?: string }
+---@return string queue
+function bench.fill(job)
+  local queue = bench.rabbit().queue "bench"
   local connection = assert(bench.rabbit().connect())
   local properties = { content_type = job.content_type or "application/json", message_id = "%d" }
   assert(connection:publish_many("", queue, job.messages, job.body, properties))
   assert(connection:close())
+  return queue
 end
 
 ---Puts messages into a new queue and has moonrabbit settle all of them.
@@ -209,9 +214,8 @@ end
 ---  second, consuming; processor time of host and workers for a message, starting and stopping included; the
 ---  most memory of any one process; the program's own counts
 function bench.consume(job)
-  local queue = bench.rabbit().queue "bench"
+  local queue = bench.fill(job)
   local consumer = require "support.consumer"
-  fill(queue, job)
   local flags = { prefetch = 256, ["max-messages"] = job.messages }
   for name, value in pairs(job.flags or {}) do
     flags[name] = value

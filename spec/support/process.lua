@@ -310,7 +310,7 @@ end
 ---Runs a program to its end; one that takes longer than `timeout` is killed, and so says `timed_out`.
 ---@param argv string[]
 ---@param options? { env?: table, cwd?: string, stdin?: string, timeout?: number }
----@return { code: integer?, signal: integer?, out: string, err: string, timed_out: boolean }
+---@return { code: integer?, signal: integer?, out: string, err: string, timed_out: boolean, usage: table }
 function process.run(argv, options)
   local self = process.start(argv, options)
   local _, reason = self:wait(options and options.timeout or 2 * TIMEOUT_SECONDS)
@@ -321,6 +321,7 @@ function process.run(argv, options)
     out = self:stdout(),
     err = self:stderr(),
     timed_out = reason == "timeout",
+    usage = self.usage,
   }
 end
 

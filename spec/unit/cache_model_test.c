@@ -44,6 +44,9 @@ struct model {
     uint32_t entries_max[CACHE_SHARDS_MAX];
     uint32_t entries_in[CACHE_SHARDS_MAX];
     uint32_t units_in[CACHE_SHARDS_MAX];
+    uint32_t added_in[CACHE_SHARDS_MAX];  /* since the period began, */
+    uint64_t period_of[CACHE_SHARDS_MAX]; /* with this use */
+    uint64_t passed_over;                 /* uses that did not count */
     struct cache_stats counts;
     char value[VALUE_MAX];
 };
@@ -108,6 +111,27 @@ static struct space_place place_of(struct model *model, unsigned space, unsigned
                           siphash(seed, slice_of(model->keys[key])));
 }
 
+/* In a period, in which a 64th of the entries is added, only the first use of an entry counts; but each where
+ * there are few, or in a space that may have fewer than there are. */
+static void use(struct model *model, struct model_entry *entry, struct space_place place)
+{
+    uint32_t entries = model->entries_in[place.shard];
+    bool many = entries > 64 && entries <= place.entries_max;
+    model->uses++;
+    if (many && entry->used >= model->period_of[place.shard])
+        model->passed_over++;
+    else
+        entry->used = model->uses;
+}
+
+static void count_added(struct model *model, uint32_t shard, uint64_t use)
+{
+    if (++model->added_in[shard] < model->entries_in[shard] / 64)
+        return;
+    model->added_in[shard] = 0;
+    model->period_of[shard] = use;
+}
+
 static void make_room(struct model *model, unsigned space, struct space_place place, bool entry,
                       uint32_t units)
 {
@@ -133,16 +157,20 @@ static void keep(struct model *model, unsigned space, unsigned key, struct model
     struct model_entry *entry = &model->entries[space][key];
     struct space_place place = place_of(model, space, key);
     wanted.shard = place.shard;
-    wanted.used = ++model->uses;
     wanted.here = true;
     if (entry->here) {
-        entry->used = wanted.used;
-        if (wanted.units > entry->units)
+        use(model, entry, place);
+        if (wanted.units > entry->units) { /* it is not to go itself */
+            entry->used = model->uses;
             make_room(model, space, place, false, wanted.units - entry->units);
+        }
         assert_true(entry->here);
+        wanted.used = entry->used;
         forget(model, entry);
     } else {
+        wanted.used = ++model->uses;
         make_room(model, space, place, true, wanted.units);
+        count_added(model, place.shard, wanted.used);
     }
     *entry = wanted;
     model->entries_in[place.shard]++;
@@ -193,7 +221,7 @@ static void do_get(struct model *model, unsigned space, unsigned key)
         return;
     }
     model->counts.hits++;
-    entry->used = ++model->uses;
+    use(model, entry, place_of(model, space, key));
     assert_int_equal(result, CACHE_OK);
     assert_int_equal(type, entry->number ? CACHE_NUMBER : CACHE_STRING);
     assert_int_equal(value->size, entry->value_bytes);
@@ -243,7 +271,7 @@ static void do_increment(struct model *model, unsigned space, unsigned key)
         assert_int_equal(result, CACHE_NOT_A_NUMBER);
     } else if (entry) {
         entry->value += 3;
-        entry->used = ++model->uses;
+        use(model, entry, place_of(model, space, key));
         assert_int_equal(result, CACHE_OK);
         assert_true(number == (double)entry->value);
     } else if (!begins) {
@@ -410,6 +438,7 @@ static void run(uint64_t seed, size_t memory_bytes, size_t entries, unsigned key
     }
     assert_true(model->counts.evictions > operations / 100);
     assert_true(model->counts.expired > operations / 100);
+    assert_true(model->passed_over > operations / 1000);
     close_cache(&model->fixture);
     free(model);
 }

@@ -1,0 +1,62 @@
+/* The memory that a worker keeps from one Lua state to the next, so that a new state neither has to be opened
+ * anew nor to ask the system for its first pages.
+ *
+ * The first state is opened in it, from block to block. Then the bytes are kept, and every state after it
+ * begins as a copy of them, in the same place, since there are pointers in them; they are from before the
+ * first line of any script ran. What is left behind them holds small blocks of the state at hand, in lists by
+ * their size. Larger blocks, and all that has no room, are in the state's arena (quota.h). */
+#ifndef WORKER_HOME_H
+#define WORKER_HOME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lua.h>
+
+enum {
+    HOME_BYTES = 1024 * 1024, /* about as much as is in a processor's nearer caches */
+    HOME_BLOCK_BYTES = 16,    /* blocks are multiples of it, */
+    HOME_SMALL_BLOCKS = 32,   /* and small ones up to so many */
+};
+
+struct quota;
+struct home_block;
+
+struct home {
+    char *memory; /* NULL before the first state, or where there is none */
+    size_t size;
+    size_t used;    /* behind it nothing was ever taken */
+    bool opening;   /* blocks of any size are taken, and none is given back */
+    bool too_small; /* one was not to be had: no copy would be whole */
+    struct home_block *given_back[HOME_SMALL_BLOCKS + 1];
+    char *copy; /* read only; NULL before the first state was open */
+    /* Valid with `copy`: */
+    const struct quota *quota; /* the only one that the copied state knows */
+    lua_State *lua;
+    size_t copy_bytes;
+    size_t held_bytes; /* as the quota counts them */
+};
+
+/* A size of 0 is none at all. Borrowed by quotas until it is cleared. */
+void home_init(struct home *home, size_t size_bytes);
+void home_clear(struct home *home);
+
+/* A state is about to be opened from nothing. */
+void home_begin(struct home *home);
+/* The state is open as every state begins, and holds so many bytes. */
+void home_keep(struct home *home, const struct quota *quota, lua_State *lua, size_t held_bytes);
+/* The state as it was kept, in the place of the last one; NULL where none was kept for this quota. */
+lua_State *home_copy(struct home *home, const struct quota *quota);
+
+/* NULL where there is no room for it here. */
+void *home_take(struct home *home, size_t bytes);
+/* A block that it holds, of this many bytes or more. */
+void home_give_back(struct home *home, void *block, size_t bytes);
+
+static inline bool home_holds(const struct home *home, const void *block)
+{
+    return (uintptr_t)block - (uintptr_t)home->memory < home->size;
+}
+
+#endif

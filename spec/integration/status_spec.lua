@@ -431,7 +431,8 @@ describe("the status listener", function()
       for _, line in ipairs(result.logs) do
         warned = warned or line.msg:find("^no status page") and line
       end
-      assert.equal(("cannot listen at 127.0.0.1:9464 %s: Address already in use"):format(ADVICE), warned.error)
+      local refused = "cannot listen at 127.0.0.1:9464 %s: Address already in use"
+      assert.equal(refused:format(ADVICE), warned.error)
       assert.equal("warning", warned.level)
     end)
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* After the workers were killed, or all consumers have ended: how long the broker has for its last answers.
@@ -431,6 +432,7 @@ static bool open_origin(struct program *program, const struct config *config, st
 static bool program_init(struct program *program, const struct config *config, struct error *error)
 {
     program->started_ns = clock_now_ns();
+    program->started_at = (int64_t)time(NULL);
     program->loop = ev_default_loop(EVFLAG_AUTO);
     if (!program->loop)
         return error_set(error, ERROR_FAILED,

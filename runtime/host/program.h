@@ -57,6 +57,7 @@ struct program {
     bool outlet_started;
     uint64_t reconnects;
     int64_t started_ns; /* monotonic */
+    int64_t started_at; /* the same, in Unix time, seconds */
     int64_t exit_when_idle_ns;
     int64_t shutdown_timeout_ns;
     int exit_code;

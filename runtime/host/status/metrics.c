@@ -10,7 +10,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
 /* What a sample is of; of a table about the program only the first part is valid, and so on. */
 struct subject {
@@ -41,13 +40,6 @@ static double looked(const struct program *program, int64_t value)
     return known(program->monitor.host_bytes > 0, value);
 }
 
-static double start_time(const struct program *program)
-{
-    struct timespec now = { 0 };
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (double)now.tv_sec - (double)((clock_now_ns() - program->started_ns) / CLOCK_NS_PER_SECOND);
-}
-
 static double blocked_seconds(const struct program *program)
 {
     return (double)(broker_blocked_ns(&program->broker) + broker_blocked_ns(&program->outlet.broker)) / 1e9;
@@ -65,7 +57,7 @@ static double max_length(const struct consumer *consumer)
     METRIC(ready, "gauge",                                                                                   \
            "Whether the program is connected, and every consumer consumes with a ready worker: 1 or 0.",     \
            health_is_ready(program, NULL))                                                                   \
-    METRIC(start_time_seconds, "gauge", "When the program started, in Unix time.", start_time(program))      \
+    METRIC(start_time_seconds, "gauge", "When the program started, in Unix time.", program->started_at)      \
     METRIC(memory_bytes, "gauge",                                                                            \
            "Resident memory of the host and all its workers, without what they share.",                      \
            looked(program, program->monitor.usage_bytes))                                                    \

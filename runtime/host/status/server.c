@@ -436,8 +436,11 @@ void server_close(struct server *server)
 {
     if (!server->loop)
         return;
-    while (server->oldest)
-        drop(server->oldest);
+    struct server_client *newer;
+    for (struct server_client *client = server->oldest; client; client = newer) {
+        newer = client->newer;
+        drop(client);
+    }
     ev_io_stop(server->loop, &server->acceptable);
     ev_timer_stop(server->loop, &server->resume);
     (void)close(server->fd);

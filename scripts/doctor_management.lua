@@ -208,6 +208,17 @@ end
 
 -- The whole.
 
+-- Objects without the figure that the broker's statistics have of each: those come seconds after the object,
+-- and never where they are turned off.
+local function tell_of_blanks(tell, what, objects, figure)
+  local blank = 0
+  for _, object in ipairs(objects) do blank = blank + (object[figure] and 0 or 1) end
+  if blank == 0 then return end
+  tell.unseen(("%s of %d out of %d"):format(what, blank, #objects),
+    "the broker has no statistics of them: they are younger than its last look, or management_agent." ..
+    "disable_metrics_collector is on")
+end
+
 local function gather_nodes(asker, tell)
   local answer, reason = asker:ask("/nodes?columns=" .. NODE_COLUMNS)
   if not answer then
@@ -226,6 +237,7 @@ local function gather_nodes(asker, tell)
     if memory then node.memory = take_memory(memory.memory)
     else tell.unseen("memory by category of node " .. node.name, why) end
   end
+  tell_of_blanks(tell, "memory in use: nodes", nodes, "mem_used")
   return nodes
 end
 
@@ -286,6 +298,7 @@ return function(world, vhost, tell)
   facts.connections = gather("connections", "/connections", CONNECTION_COLUMNS, take_connection)
   facts.channels = gather("channels", "/channels", CHANNEL_COLUMNS, take_channel)
   facts.consumers = gather("consumers", "/consumers/" .. vhost, CONSUMER_COLUMNS, take_consumer)
+  tell_of_blanks(tell, "messages and consumers: queues", facts.queues or {}, "messages")
   if facts.queues and has_dead_letters(facts.queues) then
     facts.exchanges = gather_exchanges(asker, tell, vhost)
   end

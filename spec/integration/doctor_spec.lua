@@ -113,9 +113,12 @@ describe("doctor", function()
       { "no-prefetch", all, "critical", "its prefetch is 0" },
       { "prefetch-high", many, "warning", "2,000" },
       { "auto-ack", unacked, "warning", "without acking" },
-      { "unacked-near-prefetch", "->", "warning", "5 unacked of 5 that it may hold, and no acks come" },
+      { "unacked-near-prefetch", "->", "info", "5 unacked of 5 that it may hold, and no acks come" },
     }
-    assert.equal("consumer " .. all .. " of queue " .. hungry, finding(found, "no-prefetch", all).object)
+    local greedy = finding(found, "no-prefetch", all)
+    assert.equal("consumer " .. all .. " of queue " .. hungry, greedy.object)
+    assert.matches("%(127.0.0.1:%d+ %-> 127.0.0.1:%d+%)$", greedy.what)
+    assert.matches("connection moonrabbit spec %(127.0.0.1:%d+ ", finding(found, "no-heartbeat", "->").object)
   end)
 
   it("finds queues that grow, lose and mislead", function()

@@ -282,6 +282,10 @@ local CASES = {
     { "warning", set(machine, "memory_total", 543 * MIB), "memory.critical", "544MiB, and .* has 543MiB" },
     quiet = { set(machine, "memory_total", 544 * MIB), set(machine, "memory_total", nil) },
   },
+  ["machine-sockets"] = {
+    { "warning", set(machine, "sockets", 22400), "this machine", "22,400 TCP sockets, and 28,000 ports" },
+    quiet = { set(machine, "sockets", 22399), set(machine, "ports", nil), set(machine, "sockets", nil) },
+  },
   ["machine-descriptors"] = {
     { "warning", set(machine, "descriptors", 80000), "this machine", "80,000 open files of 100,000" },
     { "critical", set(machine, "descriptors", 95000), "this machine", "95,000" },

@@ -74,7 +74,7 @@ function doctor.healthy()
     queues = { queue, dead },
     system = {
       machine = { memory_total = 8000 * MIB, memory_of_machine = 8000 * MIB, memory_free = 4000 * MIB,
-        descriptors = 1000, descriptors_max = 100000 },
+        descriptors = 1000, descriptors_max = 100000, sockets = 200, ports = 28000 },
       processes = { host, worker },
     },
   }

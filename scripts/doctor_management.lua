@@ -37,6 +37,23 @@ local function at(value, ...)
   return value
 end
 
+-- Days from 1970 to a date of the Gregorian calendar (the year begins in March, so that leap days end it).
+local function days_of(year, month, day)
+  local years, months = month < 3 and year - 1 or year, (month + 9) % 12
+  return 365 * years + math.floor(years / 4) - math.floor(years / 100) + math.floor(years / 400) +
+    math.floor((153 * months + 2) / 5) + day - 719469
+end
+
+-- "2026-11-29T22:45:44.955+00:00", or "2026-11-29 22:45:44" of older versions, as seconds until now; both are
+-- in UTC.
+local function seconds_since(value)
+  local pattern = "^(%d%d%d%d)-(%d%d)-(%d%d)[T ](%d%d):(%d%d):(%d%d)"
+  local year, month, day, hour, minute, second = (text(value) or ""):match(pattern)
+  if not year then return nil end
+  local days = days_of(tonumber(year), tonumber(month), tonumber(day))
+  return math.max(os.time() - (((days * 24 + hour) * 60 + minute) * 60 + second), 0)
+end
+
 local function escape(name)
   return (name:gsub("[^%w._~-]", function(char) return ("%%%02X"):format(char:byte()) end))
 end
@@ -114,6 +131,8 @@ local function setting(queue, name)
   return by_policy
 end
 
+-- The API answers a column such as a.b with an object a that has b in it; of two such of one object only one
+-- would be left.
 local QUEUE_COLUMNS = "name,type,messages,messages_ready,messages_unacknowledged,message_bytes,consumers," ..
   "messages_details.rate,exclusive,arguments,effective_policy_definition"
 
@@ -133,7 +152,7 @@ local function take_queue(queue)
 end
 
 local CONNECTION_COLUMNS = "name,user,vhost,protocol,peer_host,channels,channel_max,timeout,type,state," ..
-  "client_properties.connection_name,client_properties.product,user_provided_name"
+  "client_properties.product,user_provided_name"
 
 local function take_connection(connection)
   local name = text(connection.name)
@@ -142,13 +161,12 @@ local function take_connection(connection)
     client = text(connection.peer_host), channels = number(connection.channels),
     channel_max = number(connection.channel_max), heartbeat = number(connection.timeout),
     state = text(connection.state), product = text(at(connection, "client_properties", "product")),
-    called = text(connection.user_provided_name) or
-      text(at(connection, "client_properties", "connection_name")),
+    called = text(connection.user_provided_name),
   }
 end
 
 local CHANNEL_COLUMNS = "name,messages_unacknowledged,prefetch_count,global_prefetch_count,consumer_count," ..
-  "connection_details.name,message_stats.ack_details.rate"
+  "connection_details.name,message_stats.ack_details.rate,idle_since"
 
 local function take_channel(channel)
   local name = text(channel.name)
@@ -157,11 +175,11 @@ local function take_channel(channel)
     unacked = number(channel.messages_unacknowledged), prefetch = number(channel.prefetch_count),
     global_prefetch = number(channel.global_prefetch_count), consumers = number(channel.consumer_count),
     acks = number(at(channel, "message_stats", "ack_details", "rate")),
+    idle = seconds_since(channel.idle_since),
   }
 end
 
-local CONSUMER_COLUMNS = "consumer_tag,queue.name,prefetch_count,ack_required,channel_details.name," ..
-  "channel_details.connection_name"
+local CONSUMER_COLUMNS = "consumer_tag,queue.name,prefetch_count,ack_required,channel_details"
 
 local function take_consumer(consumer)
   local tag, queue = text(consumer.consumer_tag), text(at(consumer, "queue", "name"))
@@ -208,6 +226,17 @@ end
 
 -- The whole.
 
+-- Objects without the figure that the broker's statistics have of each: those come seconds after the object,
+-- and never where they are turned off.
+local function tell_of_blanks(tell, what, objects, figure)
+  local blank = 0
+  for _, object in ipairs(objects) do blank = blank + (object[figure] and 0 or 1) end
+  if blank == 0 then return end
+  tell.unseen(("%s of %d out of %d"):format(what, blank, #objects),
+    "the broker has no statistics of them: they are younger than its last look, or management_agent." ..
+    "disable_metrics_collector is on")
+end
+
 local function gather_nodes(asker, tell)
   local answer, reason = asker:ask("/nodes?columns=" .. NODE_COLUMNS)
   if not answer then
@@ -226,6 +255,7 @@ local function gather_nodes(asker, tell)
     if memory then node.memory = take_memory(memory.memory)
     else tell.unseen("memory by category of node " .. node.name, why) end
   end
+  tell_of_blanks(tell, "memory in use: nodes", nodes, "mem_used")
   return nodes
 end
 
@@ -286,6 +316,7 @@ return function(world, vhost, tell)
   facts.connections = gather("connections", "/connections", CONNECTION_COLUMNS, take_connection)
   facts.channels = gather("channels", "/channels", CHANNEL_COLUMNS, take_channel)
   facts.consumers = gather("consumers", "/consumers/" .. vhost, CONSUMER_COLUMNS, take_consumer)
+  tell_of_blanks(tell, "messages and consumers: queues", facts.queues or {}, "messages")
   if facts.queues and has_dead_letters(facts.queues) then
     facts.exchanges = gather_exchanges(asker, tell, vhost)
   end

@@ -10,7 +10,7 @@ local CONNECTIONS_MANY = 30 -- of one client; moonrabbit has two for each progra
 local CHANNELS_MANY = 100   -- on one connection
 local CONNECTIONS_A_SECOND, CHANNELS_A_SECOND = 5, 20
 local PREFETCH_MANY = 1000
-local PREFETCH_NEAR = 0.9
+local PREFETCH_NEAR, IDLE_SECONDS = 0.9, 60
 local UNACKED_MANY = 10000  -- in one queue
 local CONSUMER_TIMEOUT_SECONDS = 30 * 60 -- RabbitMQ's, where a queue has none of its own
 
@@ -240,17 +240,20 @@ local consumer_rules = {
   {
     name = "unacked-near-prefetch", severities = { "info", "warning" },
     why = "All that the broker may hand out ahead waits on the consumer. While acks come that is work; " ..
-      "where none come the consumer is stuck or forgets to ack, and nothing moves any more.",
+      "where none come for long it is stuck or forgets to ack, and nothing moves any more.",
     advice = "See whether it works (its log, its processor time); one that hangs has to be ended:",
     check = function(facts, found)
       for _, channel in each_of(facts, "channels") do
-        local room, unacked, acks = room_of(channel), channel.unacked or 0, channel.acks or 0
+        local room, unacked = room_of(channel), channel.unacked or 0
         if room and (channel.consumers or 0) > 0 and unacked >= PREFETCH_NEAR * room then
+          local acks, idle = channel.acks or 0, channel.idle or 0
+          local stuck = acks == 0 and idle >= IDLE_SECONDS
           found {
-            object = "channel " .. channel.name, severity = acks > 0 and "info" or "warning",
+            object = "channel " .. channel.name, severity = stuck and "warning" or "info",
             what = ("%s unacked of %s that it may hold, and %s"):format(commas(unacked), commas(room),
-              acks > 0 and "acks come: " .. rate(acks) or "no acks come"),
-            line = LIST_CHANNELS, figures = { unacked = unacked, room = room, acks = acks },
+              stuck and "nothing moves for " .. duration(idle) or acks > 0 and "acks come: " .. rate(acks) or
+              "no acks come, for less than a minute"),
+            line = LIST_CHANNELS, figures = { unacked = unacked, room = room, acks = acks, idle = idle },
           }
         end
       end

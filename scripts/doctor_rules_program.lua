@@ -215,6 +215,24 @@ local system = {
     end,
   },
   {
+    name = "machine-sockets", severities = { "warning" },
+    why = "A connection to one address needs a port of its own, and keeps it for a minute after its end. " ..
+      "Where ports run out no further connection to that address can be opened.",
+    advice = "Find what opens so many, and have it keep them open:",
+    check = function(facts, found)
+      local sockets, ports = facts.system.machine.sockets, facts.system.machine.ports
+      if nearness(sockets, ports) then
+        found {
+          object = "this machine",
+          what = ("%s TCP sockets, and %s ports for connections that leave it"):format(commas(sockets),
+            commas(ports)),
+          line = "ss -tan | awk '{print $1, $5}' | sort | uniq -c | sort -rn | head",
+          figures = { sockets = sockets, ports = ports },
+        }
+      end
+    end,
+  },
+  {
     name = "machine-descriptors", severities = { "warning", "critical" },
     why = "The machine's open files are counted together: where they run out no process can open " ..
       "anything.",

@@ -35,8 +35,17 @@ local function group_limit()
   return least or number_in(read "/sys/fs/cgroup/memory/memory.limit_in_bytes", "^(%d+)")
 end
 
+-- TCP sockets in use or not yet over, and how many ports there are for connections that leave this machine.
+local function sockets_and_ports()
+  local stat = read "/proc/net/sockstat"
+  local used, waiting = number_in(stat, "TCP: inuse (%d+)"), number_in(stat, "TCP:[^\n]* tw (%d+)")
+  local first, last = (read "/proc/sys/net/ipv4/ip_local_port_range" or ""):match("^(%d+)%s+(%d+)")
+  return used and used + (waiting or 0), first and last - first + 1
+end
+
 local function machine()
   local meminfo, files = read "/proc/meminfo", read "/proc/sys/fs/file-nr"
+  local sockets, ports = sockets_and_ports()
   local total, limit = kibibytes(meminfo, "MemTotal"), group_limit()
   return {
     memory_total = limit and total and math.min(limit, total) or total,
@@ -44,6 +53,8 @@ local function machine()
     memory_of_machine = total,
     descriptors = number_in(files, "^(%d+)"),
     descriptors_max = number_in(files, "(%d+)%s*$"),
+    sockets = sockets,
+    ports = ports,
   }
 end
 

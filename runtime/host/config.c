@@ -691,6 +691,8 @@ void config_free(struct config *config)
     }
     free(config->consumers);
     free_list(config->broker.urls, config->broker.url_count);
+    if (config->broker.management)
+        explicit_bzero(config->broker.management, strlen(config->broker.management));
     free_texts(root_places, config);
     free(config);
 }

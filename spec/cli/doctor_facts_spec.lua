@@ -111,9 +111,14 @@ describe("the doctor's facts", function()
   local function pages(count)
     return function(page)
       local items = {}
-      for i = 1, 500 do items[i] = { name = ("q%d-%d"):format(page, i) } end
+      for i = 1, 500 do items[i] = { name = ("q%d-%d"):format(page, i), messages = i } end
       return 200, cjson.encode { items = items, page = page, page_count = count }
     end
+  end
+
+  -- With what the broker's statistics have of it.
+  local function queue(name)
+    return { name = name, messages = 1, consumers = 1 }
   end
 
   it("take all pages", function()
@@ -201,10 +206,90 @@ describe("the doctor's facts", function()
     assert.is_true(facts.nodes[1].running)
   end)
 
+  it("say of what the broker has no statistics", function()
+    local world = management { ["/overview"] = OVERVIEW, ["/nodes"] = { { name = "n" } },
+      ["/nodes/n/memory"] = { memory = {} }, ["/queues/%2F"] = { { name = "young" }, queue "old" } }
+    gather_management(world, "/", tell)
+    assert.matches("^memory in use: nodes of 1 out of 1: the broker has no statistics", told.unseen[1])
+    assert.matches("messages and consumers: queues of 1 out of 2: ", table.concat(told.unseen, "\n"))
+  end)
+
+  it("know for how long a channel is idle, in the formats of all versions", function()
+    local before = os.time() - 75
+    local facts = gather_management(management { ["/overview"] = OVERVIEW, ["/channels"] = {
+      { name = "a", idle_since = os.date("!%Y-%m-%dT%H:%M:%S.123+00:00", before) },
+      { name = "b", idle_since = os.date("!%Y-%m-%d %H:%M:%S", before) },
+      { name = "c", idle_since = "2096-02-29 12:00:00" }, { name = "d", idle_since = "yesterday" },
+      { name = "e", idle_since = "1970-01-01 00:00:00" },
+    } }, "/", tell)
+    local idle = {}
+    for i, channel in ipairs(facts.channels) do idle[i] = channel.idle or "?" end
+    assert.is_true(idle[1] >= 75 and idle[1] < 90 and idle[2] >= 75 and idle[2] < 90, idle[1])
+    assert.same({ 0, "?" }, { idle[3], idle[4] })
+    assert.is_true(math.abs(idle[5] - os.time()) < 15)
+  end)
+
   it("look exchanges up only where dead letters go to one", function()
     local facts = gather_management(management { ["/overview"] = OVERVIEW,
       ["/queues/%2F"] = { { name = "a", arguments = { ["x-dead-letter-exchange"] = "dead" } } },
       ["/exchanges/%2F"] = { items = { { name = "" }, { name = "dead" } } } }, "/", tell)
     assert.same({ [""] = true, dead = true }, facts.exchanges)
+  end)
+
+  -- Whatever it answers.
+
+  local STRANGE = { cjson.null, true, false, 0, -1, 1e300, 1.5, "", "\27[31m", ("x"):rep(5000), {}, { 1 },
+    { a = {} } }
+
+  -- A copy in which some values, by chance, are others.
+  local function strange(value)
+    if math.random() < 0.1 then return STRANGE[math.random(#STRANGE)] end
+    if type(value) ~= "table" then return value end
+    local copy = {}
+    for key, item in pairs(value) do copy[key] = strange(item) end
+    return copy
+  end
+
+  local SOUND = {
+    ["/overview"] = { rabbitmq_version = "3.10.8",
+      churn_rates = { connection_created_details = { rate = 9 } } },
+    ["/nodes"] = { { name = "n", running = true, mem_used = 90, mem_limit = 100, mem_alarm = true,
+      fd_used = 99, fd_total = 100, proc_used = 99, proc_total = 100, disk_free = 1, disk_free_limit = 2 } },
+    ["/nodes/n/memory"] = { memory = { binary = 1e9, mnesia = 1e9, queue_procs = 1e9 } },
+    ["/queues/%2F"] = { page_count = 1, items = { { name = "q", messages = 10, messages_unacknowledged = 1e6,
+      consumers = 0, messages_details = { rate = 3 }, message_bytes = 5, arguments = { ["x-max-length"] = 10,
+      ["x-dead-letter-exchange"] = "", ["x-dead-letter-routing-key"] = "gone", ["x-consumer-timeout"] = 5 },
+      effective_policy_definition = { ["max-length-bytes"] = 3 } } } },
+    ["/connections"] = { items = { { name = "c", user = "u", peer_host = "h", channels = 500,
+      channel_max = 501, timeout = 0, protocol = "AMQP 0-9-1",
+      client_properties = { product = "p", connection_name = "x" } } } },
+    ["/channels"] = { items = { { name = "c (1)", messages_unacknowledged = 10, prefetch_count = 10,
+      consumer_count = 1, message_stats = { ack_details = { rate = 1 } } } } },
+    ["/consumers/%2F"] = { { consumer_tag = "t", queue = { name = "q" }, prefetch_count = 0,
+      ack_required = true,
+      channel_details = { name = "c (1)", connection_name = "c" } } },
+  }
+
+  it("are judged without a mistake whatever kinds of values come", function()
+    local rules, found = doctor.script "doctor_rules", 0
+    math.randomseed(1)
+    for round = 1, 2000 do
+      local answers = {}
+      for path, answer in pairs(SOUND) do
+        local given = round == 1 and answer or strange(answer)
+        answers[path] = type(given) == "table" and given or nil
+      end
+      local facts = doctor.healthy()
+      facts.management = gather_management(management(answers), "/", tell)
+      facts.queues = facts.management and facts.management.queues or {}
+      for _, rule in ipairs(rules) do
+        for _, finding in ipairs(doctor.findings(rule, facts)) do
+          assert(type(finding.object) == "string" and type(finding.what) == "string")
+          assert(cjson.encode(finding))
+          found = found + 1
+        end
+      end
+      if round == 1 then assert.is_true(found >= 15, found) end
+    end
   end)
 end)

@@ -133,10 +133,12 @@ local CASES = {
   },
   ["unacked-near-prefetch"] = {
     { "info", set(channel, "unacked", 9), "channel 10.0.0.1", "9 unacked of 10 .* acks come: 100 a second" },
-    { "warning", all(set(channel, "unacked", 9), set(channel, "acks", nil)), "channel 10.0.0.1",
-      "no acks come" },
+    { "info", all(set(channel, "unacked", 9), set(channel, "acks", nil), set(channel, "idle", 59)),
+      "channel 10.0.0.1", "no acks come" },
+    { "info", all(set(channel, "unacked", 9), set(channel, "idle", 60)), "channel 10.0.0.1", "acks come" },
     { "warning", all(set(channel, "unacked", 90), set(channel, "global_prefetch", 100),
-      set(channel, "prefetch", 0), set(channel, "acks", 0)), "channel 10.0.0.1", "90 unacked of 100" },
+      set(channel, "prefetch", 0), set(channel, "acks", 0), set(channel, "idle", 60)), "channel 10.0.0.1",
+      "90 unacked of 100 .* nothing moves for 60s" },
     quiet = { set(channel, "unacked", 8), all(set(channel, "unacked", 1000), set(channel, "prefetch", 0)),
       all(set(channel, "unacked", 17), set(channel, "consumers", 2)),
       all(set(channel, "unacked", 10), set(channel, "consumers", 0)) },
@@ -279,6 +281,10 @@ local CASES = {
   ["memory-bounds"] = {
     { "warning", set(machine, "memory_total", 543 * MIB), "memory.critical", "544MiB, and .* has 543MiB" },
     quiet = { set(machine, "memory_total", 544 * MIB), set(machine, "memory_total", nil) },
+  },
+  ["machine-sockets"] = {
+    { "warning", set(machine, "sockets", 22400), "this machine", "22,400 TCP sockets, and 28,000 ports" },
+    quiet = { set(machine, "sockets", 22399), set(machine, "ports", nil), set(machine, "sockets", nil) },
   },
   ["machine-descriptors"] = {
     { "warning", set(machine, "descriptors", 80000), "this machine", "80,000 open files of 100,000" },

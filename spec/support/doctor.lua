@@ -21,8 +21,9 @@ function doctor.script(name)
   package.preload["moonrabbit.host"] = package.preload["moonrabbit.host"] or function()
     return { format_size = format_size, format_duration = format_duration, now = os.clock }
   end
-  for _, part in ipairs { "words", "doctor_judging", "doctor_facts", "doctor_management", "doctor_rules",
-    "doctor_rules_program", "doctor_rules_clients", "doctor_rules_queues", "doctor_rules_server" } do
+  for _, part in ipairs { "words", "doctor_judging", "doctor_facts", "doctor_management", "doctor_report",
+    "doctor_rules", "doctor_rules_program", "doctor_rules_clients", "doctor_rules_queues",
+    "doctor_rules_server" } do
     package.preload["moonrabbit." .. part] = package.preload["moonrabbit." .. part] or function()
       return assert(loadfile(("%s/scripts/%s.lua"):format(root, part)))()
     end
@@ -73,7 +74,7 @@ function doctor.healthy()
     queues = { queue, dead },
     system = {
       machine = { memory_total = 8000 * MIB, memory_of_machine = 8000 * MIB, memory_free = 4000 * MIB,
-        descriptors = 1000, descriptors_max = 100000 },
+        descriptors = 1000, descriptors_max = 100000, sockets = 200, ports = 28000 },
       processes = { host, worker },
     },
   }

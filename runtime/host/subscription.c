@@ -29,6 +29,7 @@ static void open_channel(struct subscription *subscription)
 {
     struct error error;
     subscription->state = SUBSCRIPTION_OPENING;
+    subscription->channel_open = true; /* as far as the broker is concerned, from its next look on */
     check_sent(subscription,
                connection_send_channel_open(subscription->broker->connection, subscription->channel, &error),
                &error);
@@ -259,7 +260,6 @@ static void advance(struct subscription *subscription, const struct event *event
 {
     enum subscription_state state = subscription->state;
     if (state == SUBSCRIPTION_OPENING && event->kind == EVENT_CHANNEL_OPENED) {
-        subscription->channel_open = true;
         declare_queue(subscription);
     } else if (state == SUBSCRIPTION_DECLARING && event->kind == EVENT_DECLARED) {
         subscription->messages_at_start = event->messages;

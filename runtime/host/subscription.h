@@ -62,7 +62,7 @@ struct subscription {
     void *owner;
     uint16_t channel;
     enum subscription_state state;
-    bool channel_open;
+    bool channel_open; /* or being opened: it has to be closed before its number is another's */
     bool consumed_once;
     size_t bound;      /* while binding: how many are made */
     unsigned sessions; /* consumers begun: each has a tag of its own */

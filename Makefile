@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 FUZZ_SECONDS ?= 30
+FAULTS ?= 40
+SEED ?=
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -167,7 +169,7 @@ $(CJSON): $(CJSON_ARCHIVE) Makefile
 
 .SECONDARY:
 .PHONY: FORCE build debug asan unit test bench-programs demo-programs unit-programs test-programs check \
-  check-c check-lua check-shell check-habits format demo fuzz fuzz-programs bench install uninstall clean \
+  check-c check-lua check-shell check-habits format demo fuzz fuzz-programs faults bench install uninstall clean \
   bootstrap help
 FORCE:
 
@@ -218,6 +220,10 @@ fuzz: ## install clang where it is missing, and run each fuzz target for FUZZ_SE
 
 fuzz-programs: $(FUZZERS_fuzz)
 	@:
+
+faults: ## three campaigns of FAULTS (40) random faults under load, from SEED (any)
+	$(Q)$(again) demo-programs
+	$(Q)scripts/dev/faults $(FAULTS) $(SEED)
 
 bench: ## install what is missing, build, and measure what it costs on this machine
 	$(Q)scripts/dev/bootstrap demo

@@ -63,6 +63,7 @@ local function refuse_url(url)
     return "leave out what follows the virtual host: heartbeat and the like are keys of their own"
   end
   if vhost:find("[:%[%]]") then return "write : [ ] in the name of a virtual host as %3a %5b %5d" end
+  if #vhost:gsub("%%%x%x", "x") > 255 then return "the name of a virtual host has at most 255 bytes" end
   return refuse_authority(authority, "amqp://")
 end
 

@@ -28,6 +28,8 @@
 #define OWN_TIME       "moonrabbit-time"   /* timestamp, seconds: when it was given up */
 #define OWN_HOST       "moonrabbit-host"   /* string: the machine that gave it up */
 #define OWN_BODY_BYTES "moonrabbit-body-bytes" /* integer: of a body that was too large, and was left out */
+#define OWN_HEADERS_OUT                                                                                      \
+    "moonrabbit-headers-left-out" /* true: the message's own headers were too large, and were left out */
 #define OWN_CONSUMER                                                                                         \
     "moonrabbit-consumer" /* string: the consumer's name in the configuration and the log                    \
                            */

@@ -88,7 +88,8 @@ static enum assembly_next take_header(struct assembly *assembly, struct ledger *
     struct delivery *delivery = assembly->delivery;
     if (!delivery || assembly->has_header)
         return broken(error, "a header frame belongs to no delivery");
-    delivery->oversized = event->body_bytes > body_limit;
+    delivery->stripped = event->too_large;
+    delivery->oversized = event->too_large || event->body_bytes > body_limit;
     delivery->body_bytes = event->body_bytes;
     size_t kept = delivery->oversized ? 0 : (size_t)event->body_bytes;
     const struct buffer *attributes = join_attributes(assembly, event->attributes, queue);

@@ -2,7 +2,7 @@
  *
  * Pure: it knows neither socket nor loop. The frame to the worker is built in place, so a body is copied
  * once. A body over the limit is never allocated: its pieces are counted and dropped, and the delivery is
- * marked oversized. */
+ * marked oversized. So is one whose headers were too large to be kept. */
 #ifndef HOST_ASSEMBLY_H
 #define HOST_ASSEMBLY_H
 

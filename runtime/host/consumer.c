@@ -275,9 +275,10 @@ static void on_errand_done(void *owner, struct delivery *delivery)
         int64_t back_ns = clock_now_ns() + retry_step_ms(delivery->wait_ms) * CLOCK_NS_PER_MS;
         consumer->awaited_ns = back_ns > consumer->awaited_ns ? back_ns : consumer->awaited_ns;
     }
-    /* The whole of an oversized message is still the broker's: it goes to the queue's own dead-letter
+    /* The whole of what was left out in part is still the broker's: it goes to the queue's own dead-letter
      * exchange where there is one. */
-    settle(consumer, delivery, delivery->oversized ? SETTLE_REJECT : SETTLE_ACK);
+    bool whole = delivery->errand != ERRAND_DEATH || (!delivery->oversized && !delivery->stripped);
+    settle(consumer, delivery, whole ? SETTLE_ACK : SETTLE_REJECT);
 }
 
 static void on_errand_failed(void *owner, struct delivery *delivery, struct slice text)
@@ -324,7 +325,8 @@ static void on_gone(void *owner, struct worker_process *worker)
     }
 }
 
-/* Bodies over limits.message: known by their header, never kept, never handed out. */
+/* Bodies over limits.message: known by their header, never kept, never handed out. Nor are messages whose
+ * headers the broker has made too large. */
 static void refuse_oversized(struct consumer *consumer)
 {
     struct delivery *next;
@@ -334,11 +336,35 @@ static void refuse_oversized(struct consumer *consumer)
         next = delivery->queue.next;
         if (!delivery->oversized || !budget_take(consumer->context->budget))
             continue;
-        char reason[128];
-        (void)snprintf(reason, sizeof reason, "its body has %" PRIu64 " bytes, limits.message is %" PRId64,
-                       delivery->body_bytes, consumer->config->limits.message_bytes);
+        char reason[128] = "its headers are larger than any that a message is published with";
+        if (!delivery->stripped)
+            (void)snprintf(reason, sizeof reason,
+                           "its body has %" PRIu64 " bytes, limits.message is %" PRId64, delivery->body_bytes,
+                           consumer->config->limits.message_bytes);
         consumer->oversized--;
         apply(consumer, delivery, ruling_for_oversized(), slice_of(reason), -1);
+    }
+}
+
+/* A reload has lowered limits.message: what came before it, is larger now and at no worker goes back to the
+ * queue, from where it comes again as too large. No worker of the new set would take it. */
+static void hand_back_too_large(struct consumer *consumer)
+{
+    uint64_t limit = (uint64_t)consumer->config->limits.message_bytes;
+    struct delivery *next;
+    if (!consumer->lowered)
+        return;
+    consumer->lowered = false;
+    for (struct delivery *delivery = consumer->ledger.order.first; delivery; delivery = next) {
+        next = delivery->order.next;
+        if (delivery->oversized || delivery->body_bytes <= limit)
+            continue;
+        if (delivery->state == DELIVERY_HELD) {
+            consumer->counts.handed_back++;
+            ledger_settle(&consumer->ledger, delivery, SETTLE_REQUEUE, clock_now_ns());
+        } else if (delivery->state == DELIVERY_ARRIVING || delivery->state == DELIVERY_DISPATCHED) {
+            consumer->lowered = true; /* it may be held later */
+        }
     }
 }
 
@@ -426,6 +452,12 @@ static bool is_settled(void *owner)
     return ledger_in_use(&consumer->ledger) == 0;
 }
 
+static bool is_handled(void *owner)
+{
+    const struct ledger *ledger = &((const struct consumer *)owner)->ledger;
+    return ledger->held.count == 0 && ledger->dispatched == 0;
+}
+
 static void on_cancelled(void *owner)
 {
     (void)owner; /* the next turn looks whether all is drained */
@@ -473,6 +505,7 @@ static const struct subscription_events subscription_events = {
     .content = on_content,
     .reset = on_reset,
     .settled = is_settled,
+    .handled = is_handled,
     .cancelled = on_cancelled,
     .closed = on_closed,
     .refused = on_refused,
@@ -505,6 +538,8 @@ static void on_reloaded(void *owner, const struct error *error)
 {
     struct consumer *consumer = owner;
     if (!error) {
+        consumer->lowered = consumer->lowered || consumer->next_config->limits.message_bytes <
+                                                     consumer->config->limits.message_bytes;
         consumer->config = consumer->errands.config = consumer->next_config;
         consumer->subscription.config = consumer->config;
         consumer->handout.by_key = consumer->config->ordering != CONFIG_ORDERING_NONE;
@@ -577,11 +612,20 @@ static void advance_end(struct consumer *consumer)
     }
 }
 
+/* Whether it fires then or earlier; the loop's own clock may be a little behind. */
+static bool is_set(struct ev_loop *loop, ev_timer *timer, double wait_seconds)
+{
+    static const double behind_seconds = 0.002;
+    return ev_is_active(timer) && ev_timer_remaining(loop, timer) <= wait_seconds + behind_seconds;
+}
+
 static void set_timer(struct ev_loop *loop, ev_timer *timer, int64_t wait_ns)
 {
-    if (ev_is_active(timer))
+    double wait_seconds = wait_ns > 0 ? (double)wait_ns / 1e9 : 0;
+    if (is_set(loop, timer, wait_seconds))
         return;
-    ev_timer_set(timer, wait_ns > 0 ? (double)wait_ns / 1e9 : 0, 0);
+    ev_timer_stop(loop, timer);
+    ev_timer_set(timer, wait_seconds, 0);
     ev_timer_start(loop, timer);
 }
 
@@ -596,6 +640,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
 static void hand_out(struct consumer *consumer)
 {
     refuse_oversized(consumer);
+    hand_back_too_large(consumer);
     if (errands_are_stuck(&consumer->errands))
         return;
     if (!handout_run(&consumer->handout)) {

@@ -111,6 +111,7 @@ struct consumer {
     struct alarms alarms;
     struct limiter handler_lines; /* bounds the log lines that handlers write */
     unsigned oversized;           /* held deliveries that are to be refused for their size */
+    bool lowered;                 /* limits.message was: deliveries may be larger that came before */
     int64_t active_ns;            /* when the last delivery came or was settled */
     int64_t awaited_ns;           /* until when what was moved to delay queues may come back */
     ev_timer stragglers;

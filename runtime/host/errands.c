@@ -47,7 +47,8 @@ void errands_publish(struct errands *errands, struct delivery *delivery, struct 
     begin(errands, delivery, ERRAND_MESSAGES);
 }
 
-static bool write_letter(struct delivery *delivery, const struct letter *letter)
+static bool write_letter(const struct errands *errands, struct delivery *delivery,
+                         const struct letter *letter)
 {
     struct slice attributes = delivery_attributes(delivery);
     struct buffer *outbox = &delivery->outbox;
@@ -59,7 +60,7 @@ static bool write_letter(struct delivery *delivery, const struct letter *letter)
     letter_write(letter, attributes, outbox);
     uint32_t size = (uint32_t)(outbox->size - WIRE_PUBLISH_BYTES);
     memcpy(outbox->data + sizeof head.seq, &size, sizeof size);
-    return !outbox->failed && size <= CONNECTION_FRAME_MAX;
+    return !outbox->failed && size <= connection_attributes_max(errands->outlet->broker.connection);
 }
 
 static int64_t wait_in_ms(int64_t wait_ns)
@@ -78,7 +79,7 @@ bool errands_retry(struct errands *errands, struct delivery *delivery, int64_t w
         letter.to = name;
         letter.wait_ms = delivery->wait_ms;
     }
-    if (!write_letter(delivery, &letter))
+    if (!write_letter(errands, delivery, &letter))
         return false;
     begin(errands, delivery, ERRAND_RETRY);
     return true;
@@ -86,7 +87,7 @@ bool errands_retry(struct errands *errands, struct delivery *delivery, int64_t w
 
 bool errands_bury(struct errands *errands, struct delivery *delivery, const char *reason, struct slice error)
 {
-    const struct letter letter = {
+    struct letter letter = {
         .to = errands->config->dead_letter,
         .queue = errands->config->queue,
         .attempt = delivery->attempt,
@@ -97,9 +98,13 @@ bool errands_bury(struct errands *errands, struct delivery *delivery, const char
         .host = errands->host,
         .consumer = errands->config->name,
         .body_bytes = delivery->oversized ? (int64_t)delivery->body_bytes : -1,
+        .bare = delivery->stripped,
     };
-    if (!write_letter(delivery, &letter))
-        return false;
+    if (!write_letter(errands, delivery, &letter)) {
+        letter.bare = delivery->stripped = true;
+        if (!write_letter(errands, delivery, &letter))
+            return false;
+    }
     begin(errands, delivery, ERRAND_DEATH);
     return true;
 }

@@ -39,7 +39,9 @@ struct errands {
 };
 
 /* Each takes a delivery that is held or dispatched, or publishing without an errand. False where it does not
- * fit into a frame of the broker, or memory is short: nothing was begun then. `content` is swapped away. */
+ * fit into a frame of the broker, or memory is short: nothing was begun then. A dead letter that would not
+ * fit is one without the message's own headers, and the delivery is marked as stripped. `content` is swapped
+ * away. */
 void errands_publish(struct errands *errands, struct delivery *delivery, struct buffer *content);
 bool errands_retry(struct errands *errands, struct delivery *delivery, int64_t wait_ns);
 bool errands_bury(struct errands *errands, struct delivery *delivery, const char *reason, struct slice error);

@@ -77,6 +77,8 @@ static int choose_lane(const struct handout *handout, const struct delivery *del
 static void plan(struct handout *handout)
 {
     for (struct delivery *delivery = handout->ledger->held.first; delivery; delivery = delivery->queue.next) {
+        if (delivery->oversized)
+            continue; /* the consumer refuses it when the budget allows */
         int lane = choose_lane(handout, delivery);
         if (lane == NO_LANE) {
             if (!handout->by_key)

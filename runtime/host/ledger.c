@@ -88,7 +88,7 @@ struct delivery *ledger_arrive(struct ledger *ledger, uint64_t tag)
     delivery->tag = tag;
     delivery->attempt = 1;
     delivery->failed = 0;
-    delivery->redelivered = delivery->oversized = false;
+    delivery->redelivered = delivery->oversized = delivery->stripped = false;
     delivery->frame_bytes = 0;
     delivery->key_hash = 0;
     delivery->errand = ERRAND_NONE;

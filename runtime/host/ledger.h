@@ -58,6 +58,7 @@ struct delivery {
     uint32_t failed; /* attempts that our own header counts */
     bool redelivered;
     bool oversized; /* the body was over limits.message and was not kept: to be rejected, not dispatched */
+    bool stripped;  /* its own headers are left out: of an oversized one, or of its dead letter */
     uint64_t body_bytes; /* as the broker declared it */
 
     char *frame; /* WIRE_DELIVER as it goes to a worker: room for header and struct, attributes, body */

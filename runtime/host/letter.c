@@ -15,8 +15,8 @@
 /* What letter_write puts there itself. */
 static const char *const written[] = { OWN_EXCHANGE,   OWN_ROUTING_KEY, OWN_QUEUE, OWN_ATTEMPT,
                                        OWN_EXPIRATION, OWN_USER_ID,     OWN_CC };
-static const char *const written_when_dead[] = { OWN_REASON, OWN_ERROR,    OWN_TIME,
-                                                 OWN_HOST,   OWN_CONSUMER, OWN_BODY_BYTES };
+static const char *const written_when_dead[] = { OWN_REASON,   OWN_ERROR,      OWN_TIME,       OWN_HOST,
+                                                 OWN_CONSUMER, OWN_BODY_BYTES, OWN_HEADERS_OUT };
 
 static bool is_among(struct slice name, const char *const *names, size_t count)
 {
@@ -87,13 +87,18 @@ static void put_death(const struct letter *letter, struct buffer *to)
     put_text(to, OWN_CONSUMER, slice_of(letter->consumer));
     if (letter->body_bytes >= 0)
         put_integer(to, OWN_BODY_BYTES, letter->body_bytes);
+    if (letter->bare) {
+        fields_put_name(to, slice_of(OWN_HEADERS_OUT));
+        fields_put_boolean(to, true);
+    }
 }
 
 static void put_headers(const struct letter *letter, struct slice attributes, struct buffer *to)
 {
     struct slice rest = { 0 }, entry, name;
     struct field field;
-    (void)wire_find(attributes, WIRE_HEADERS, &rest);
+    if (!letter->bare)
+        (void)wire_find(attributes, WIRE_HEADERS, &rest);
     while (next_entry(&rest, &entry, &name, &field)) {
         if (!is_rewritten(name, letter->reason != NULL))
             copy_entry(to, entry, name, slice_equals(name, "CC") ? OWN_CC : NULL);

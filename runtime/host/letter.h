@@ -23,6 +23,7 @@ struct letter {
     const char *host;
     const char *consumer;
     int64_t body_bytes; /* of a body that was left out; negative: none was */
+    bool bare;          /* leaves the message's own headers out, and says so */
 };
 
 /* Appends the attributes with which the message is published. Failure is the buffer's. */

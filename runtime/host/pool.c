@@ -231,17 +231,25 @@ static void explain_failed_start(const struct worker_process *worker, struct err
         error_set(error, ERROR_FAILED, "a worker ended before it was ready: %s", worker->reason);
 }
 
+/* Whether the pool, which has never been ready, is given up. */
+static bool is_hopeless(const struct pool *pool, struct pool_slot *slot, const struct worker_process *worker,
+                        struct error *error)
+{
+    if (*worker->last_words)
+        return true;
+    if (++slot->failed_starts < POOL_START_ATTEMPTS)
+        return false;
+    error_prefix(error, "consumer %s: its worker failed to start %d times in a row", pool->config->name,
+                 POOL_START_ATTEMPTS);
+    return true;
+}
+
+/* A script that has loaded once may be mended on the disk: it is tried until it loads again. */
 static void failed_start(struct pool *pool, struct pool_slot *slot, const struct worker_process *worker)
 {
     struct error error;
     explain_failed_start(worker, &error);
-    bool hopeless = !pool->started && *worker->last_words;
-    if (hopeless || ++slot->failed_starts >= POOL_START_ATTEMPTS) {
-        if (!hopeless) {
-            error_prefix(&error, "consumer %s: its worker failed to start %d times in a row",
-                         pool->config->name, POOL_START_ATTEMPTS);
-            error.code = ERROR_FAILED; /* the same script had loaded, or the machine is at fault */
-        }
+    if (!pool->started && is_hopeless(pool, slot, worker, &error)) {
         pool->events->failed(pool->owner, &error);
         return;
     }

@@ -1,10 +1,11 @@
 /* The workers of one consumer: as many as configured are kept running, and replaced as a whole on reload.
  *
- * A worker that dies is replaced, at once the first time and with backoff after that. One that dies before it
- * is ready, POOL_START_ATTEMPTS times in a row, ends the program with the reason: that is a broken script or
- * machine, and a loop would hide it. A reload starts a whole new set beside the old one; only when all of it
- * is ready does it take over, and the old set answers what it has and goes. Where the new set does not come
- * up, the old one stays. */
+ * A worker that dies is replaced, at once the first time and with backoff after that. Before all were ready
+ * for the first time, one that says why it cannot start, or that dies POOL_START_ATTEMPTS times in a row
+ * before it is ready, ends the program with the reason: that is a broken script or machine, and a loop would
+ * hide it. Later the others go on, and it is tried with backoff for as long as it takes. A reload starts a
+ * whole new set beside the old one; only when all of it is ready does it take over, and the old set answers
+ * what it has and goes. Where the new set does not come up, the old one stays. */
 #ifndef HOST_POOL_H
 #define HOST_POOL_H
 
@@ -45,7 +46,7 @@ struct pool_slot {
     struct worker_process *successor; /* takes the worker's place when it is ready; else NULL */
     ev_timer restart;
     struct backoff backoff;
-    unsigned failed_starts; /* in a row */
+    unsigned failed_starts; /* in a row, before the pool was ready */
 };
 
 struct worker_set {

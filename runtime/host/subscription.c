@@ -29,6 +29,7 @@ static void open_channel(struct subscription *subscription)
 {
     struct error error;
     subscription->state = SUBSCRIPTION_OPENING;
+    subscription->channel_open = true; /* as far as the broker is concerned, from its next look on */
     check_sent(subscription,
                connection_send_channel_open(subscription->broker->connection, subscription->channel, &error),
                &error);
@@ -114,6 +115,24 @@ static void wait_and_retry(struct subscription *subscription)
 
 /* On a channel that is still open the broker counts the prefetch of a new consumer from zero, so what the old
  * one has to settle is waited for: both together would be more than the ledger has room for. */
+static void subscribe_when_settled(struct subscription *subscription)
+{
+    subscription->state = SUBSCRIPTION_SETTLING;
+    if (subscription->events->settled(subscription->owner))
+        subscribe(subscription);
+    else
+        set_retry(subscription, settled_look_ns);
+}
+
+/* A refused declaration costs the channel, and with it what is not settled, so that is waited for; but what
+ * is on its way to the very queue that is gone needs it to be there first. */
+static bool may_declare(const struct subscription *subscription)
+{
+    const struct subscription_events *events = subscription->events;
+    return subscription->config->declare.enabled ? events->handled(subscription->owner)
+                                                 : events->settled(subscription->owner);
+}
+
 static void on_retry(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     (void)loop;
@@ -123,7 +142,9 @@ static void on_retry(struct ev_loop *loop, ev_timer *watcher, int events)
         return;
     if (!subscription->channel_open)
         open_channel(subscription);
-    else if (subscription->events->settled(subscription->owner))
+    else if (subscription->state == SUBSCRIPTION_SETTLING)
+        subscribe_when_settled(subscription);
+    else if (may_declare(subscription))
         declare_queue(subscription);
     else
         set_retry(subscription, settled_look_ns);
@@ -239,7 +260,6 @@ static void advance(struct subscription *subscription, const struct event *event
 {
     enum subscription_state state = subscription->state;
     if (state == SUBSCRIPTION_OPENING && event->kind == EVENT_CHANNEL_OPENED) {
-        subscription->channel_open = true;
         declare_queue(subscription);
     } else if (state == SUBSCRIPTION_DECLARING && event->kind == EVENT_DECLARED) {
         subscription->messages_at_start = event->messages;
@@ -249,7 +269,7 @@ static void advance(struct subscription *subscription, const struct event *event
         subscription->bound++;
         bind_or_go_on(subscription);
     } else if (state == SUBSCRIPTION_LIMITING && event->kind == EVENT_QOS_SET) {
-        subscribe(subscription);
+        subscribe_when_settled(subscription);
     } else if (state == SUBSCRIPTION_SUBSCRIBING && event->kind == EVENT_CONSUMING) {
         is_consuming(subscription);
     } else if (state == SUBSCRIPTION_CANCELLING && event->kind == EVENT_CANCELLED) {

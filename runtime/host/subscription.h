@@ -1,9 +1,10 @@
 /* One consumer's channel: opened, its queue declared and bound, prefetch set, consumed, and again whenever
  * the broker takes any of that away.
  *
- *     idle -> opening -> declaring -> binding -> limiting -> subscribing -> consuming
- *                |           |           |           |            |             |
- *                +-----------+-----------+--------- waiting (backoff) ----------+   channel closed, cancelled
+ *     idle -> opening -> declaring -> binding -> limiting -> settling -> subscribing -> consuming
+ *                |           |           |           |          |             |            |
+ *                +-----------+-----------+---------- waiting (backoff) -------+------------+
+ *                                                    channel closed, cancelled
  *
  * and out of any of them to its end: cancelling -> cancelled -> closing -> closed.
  *
@@ -29,6 +30,7 @@ enum subscription_state {
     SUBSCRIPTION_DECLARING,
     SUBSCRIPTION_BINDING, /* one binding after the other */
     SUBSCRIPTION_LIMITING,
+    SUBSCRIPTION_SETTLING, /* what an earlier consumer on this channel got is settled first */
     SUBSCRIPTION_SUBSCRIBING,
     SUBSCRIPTION_CONSUMING,
     SUBSCRIPTION_WAITING, /* for the next try: the channel, or only the consumer on it, is gone */
@@ -44,6 +46,7 @@ struct subscription_events {
     void (*content)(void *owner, const struct event *event); /* EVENT_DELIVER, EVENT_HEADER, EVENT_BODY */
     void (*reset)(void *owner);     /* deliveries so far can not be settled any more */
     bool (*settled)(void *owner);   /* whether no delivery of the channel is left to settle */
+    bool (*handled)(void *owner);   /* whether none of them is held or at work */
     void (*cancelled)(void *owner); /* the answer to subscription_cancel */
     void (*closed)(void *owner);    /* the answer to subscription_close */
     /* The first set-up was refused: nothing was ever consumed. */
@@ -59,7 +62,7 @@ struct subscription {
     void *owner;
     uint16_t channel;
     enum subscription_state state;
-    bool channel_open;
+    bool channel_open; /* or being opened: it has to be closed before its number is another's */
     bool consumed_once;
     size_t bound;      /* while binding: how many are made */
     unsigned sessions; /* consumers begun: each has a tag of its own */

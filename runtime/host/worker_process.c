@@ -27,6 +27,8 @@ enum {
 /* A process whose socket is closed has nothing left to do but exit. */
 static const double closing_seconds = 2.0;
 
+static bool read_once(struct worker_process *worker);
+
 int worker_program_open(struct error *error)
 {
     int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
@@ -142,11 +144,14 @@ static void distrust(struct worker_process *worker, const char *why)
     close_socket(worker);
 }
 
-/* Since when the worker has been at what it is at now: a message, loading its script, or its end. */
+/* Since when the worker has been at what it is at now: a message, loading its script, or its end. Its page is
+ * believed as far as it can be true: what lies between two messages takes no longer than one. So one that
+ * lies there gains `patience_ns` for each answer, and no more. */
 static int64_t busy_since_ns(const struct worker_process *worker)
 {
     int64_t started_ns = atomic_load(&worker->board->started_ns);
-    return started_ns > worker->progress_ns ? started_ns : worker->progress_ns;
+    int64_t latest_ns = worker->progress_ns + worker->patience_ns;
+    return started_ns > worker->progress_ns && started_ns <= latest_ns ? started_ns : worker->progress_ns;
 }
 
 static bool is_idle(const struct worker_process *worker)
@@ -168,7 +173,8 @@ static void on_overdue(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)loop;
     (void)events;
     struct worker_process *worker = watcher->data;
-    if (is_idle(worker))
+    (void)read_once(worker); /* this process may have slept, and the answer lie there */
+    if (is_idle(worker) || worker->fd < 0)
         return;
     int64_t left_ns = busy_since_ns(worker) + worker->patience_ns - clock_now_ns();
     if (left_ns > 0) {
@@ -265,10 +271,10 @@ static void take_result(struct worker_process *worker, struct slice payload)
 {
     struct wire_result result;
     struct slice text = { 0 };
-    if (!wire_take_result(&payload, &result) || worker->unanswered == 0 || result.seq >= worker->next_seq ||
-        (result.verdict == WIRE_SKIPPED && !worker->revoked)) {
-        distrust(worker,
-                 "it answered a message that it was never given, or skipped one that was not taken back");
+    if (!wire_take_result(&payload, &result) || worker->unanswered == 0 ||
+        result.seq != worker->answered_seq + 1 || (result.verdict == WIRE_SKIPPED && !worker->revoked)) {
+        distrust(worker, "it answered a message that it was never given, or had answered, or that was not "
+                         "its next, or skipped one that was not taken back");
         return;
     }
     if (worker->message_count > 0 && (result.seq != worker->message_seq || result.verdict != WIRE_ACK)) {
@@ -278,8 +284,7 @@ static void take_result(struct worker_process *worker, struct slice payload)
     (void)wire_find(payload, WIRE_TEXT, &text);
     worker->unanswered--;
     worker->answered++;
-    if (result.seq > worker->answered_seq)
-        worker->answered_seq = result.seq;
+    worker->answered_seq = result.seq;
     worker->progress_ns = clock_now_ns();
     if (worker->unanswered == 0 && worker->revoked) {
         board_allow(worker->board);
@@ -522,8 +527,8 @@ struct worker_process *worker_spawn(struct ev_loop *loop, const struct worker_or
     worker->patience_ns = config->limits.deadline_ns + config->limits.grace_ns;
     (void)snprintf(worker->script, sizeof worker->script, "%s", config->handler);
     buffer_init(&worker->in, IN_BYTES);
-    buffer_init(&worker->out, WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES + WIRE_ATTRIBUTES_MAX +
-                                  (size_t)config->limits.message_bytes);
+    /* The rest of one frame of the ledger, whose size the ledger bounds, and control frames behind it. */
+    buffer_init(&worker->out, SIZE_MAX / 2);
     worker->messages_bytes_max = wire_publishes_bytes_max((uint64_t)config->limits.message_bytes);
     buffer_init(&worker->messages,
                 (size_t)worker->messages_bytes_max + (size_t)WIRE_PUBLISHES_MAX * WIRE_PUBLISH_BYTES);
@@ -646,6 +651,8 @@ bool worker_running(const struct worker_process *worker, uint64_t *ret_seq, int6
         return false;
     *ret_seq = atomic_load(&worker->board->started);
     *ret_since_ns = atomic_load(&worker->board->started_ns);
-    /* What it has answered is over, although its page still speaks of it. */
-    return *ret_seq > worker->answered_seq;
+    if (*ret_since_ns < worker->started_ns)
+        *ret_since_ns = worker->started_ns;
+    /* What it has answered is over, although its page still speaks of it; what it was not given is a lie. */
+    return *ret_seq > worker->answered_seq && *ret_seq < worker->next_seq;
 }

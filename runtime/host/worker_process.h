@@ -78,7 +78,7 @@ struct worker_process {
     bool dismissed;        /* told to stop, or killed by the end: its end is no surprise */
     bool revoked;          /* worker_revoke was called and not everything has been answered since */
     uint64_t revoked_from; /* valid while revoked */
-    uint64_t answered_seq; /* the largest that it has answered; 0 before the first */
+    uint64_t answered_seq; /* the last that it has answered, each in its turn; 0 before the first */
     int64_t service_ns;    /* how long a message takes, smoothed; 0 before the first */
     int64_t started_ns;
     uint64_t answered;

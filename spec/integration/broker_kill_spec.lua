@@ -1,6 +1,7 @@
 -- The broker is killed, as by a power cut, at random instants in a run of failures, retries and dead letters:
 -- nothing is lost. What is handled or buried twice had been under way, or was not written down by the broker.
--- MR_BROKER_KILLS says how often (where it does not 3, or 1 of the slow AddressSanitizer build).
+-- MR_BROKER_KILLS says how often (where it does not 3, or 1 of the slow AddressSanitizer build), and
+-- MR_BROKER_KILL_MESSAGES of how many messages the run is.
 local consumer = require "support.consumer"
 local mix = require "support.mix"
 local moonrabbit = require "support.moonrabbit"
@@ -8,7 +9,7 @@ local rabbit = require "support.rabbit"
 
 local IS_ASAN = moonrabbit.path:find("asan", 1, true) ~= nil
 local KILLS = tonumber(os.getenv "MR_BROKER_KILLS") or (IS_ASAN and 1 or 3)
-local COUNT, PREFETCH = 2000, 50
+local COUNT, PREFETCH = tonumber(os.getenv "MR_BROKER_KILL_MESSAGES") or 2000, 50
 
 describe("a broker that is killed in the middle of a mixed load", function()
   after_each(require "support.cleanup")

@@ -91,14 +91,56 @@ describe("a dead letter", function()
     assert.equal("eu", found.tenant)
   end)
 
-  -- The broker's notes about where a message died would make its header frame one that nobody can read.
-  it("that has no room for marks in a frame is not made: the broker's own way is taken", function()
+  -- The broker's notes about where a message died would make its header frame one that few clients can read.
+  it("that has no room for marks in a frame has no headers of its own; the broker keeps the whole", function()
     local s, dead = scene.new [[return function() error "on purpose" end]], rabbit.name "letters"
-    s:publish("x", { headers = { large = ("x"):rep(130800) } })
+    s:publish("x", { message_id = "m-1", headers = { large = ("x"):rep(130800) } })
     s:settle(2, "--dead-letter", dead, "--retry-attempts", "2")
+    local letter = letters_in(s, dead, 1)[1]
+    assert.same({ "error", true, "m-1", "x" }, { headers_of(letter)["moonrabbit-reason"],
+      headers_of(letter)["moonrabbit-headers-left-out"], letter.properties.message_id, letter.body })
+    assert.is_nil(headers_of(letter).large)
     assert(rabbit.eventually(function()
       return assert(rabbit.queue_info(s.dead)).messages == 1
     end))
+    assert.equal(0, s:waiting())
+  end)
+
+  -- A message with these headers as it comes out of a queue where it has died.
+  local function publish_by_death(s, headers)
+    local exchange = rabbit.name "deaths"
+    assert(s.connection:declare_exchange(exchange, "fanout", { auto_delete = true }))
+    assert(s.connection:bind(s.queue, exchange, ""))
+    local source = rabbit.queue("source", { arguments = { ["x-dead-letter-exchange"] = exchange,
+      ["x-message-ttl"] = 1 } })
+    assert(s.connection:publish("", source, "x", { message_id = "m-1", headers = headers }))
+  end
+
+  it("is not needed where only the broker's notes make a header frame larger than was agreed on", function()
+    local s = scene.new [[
+      return function(_, message)
+        local queue = message.headers["x-first-death-queue"]
+        require "log".info("seen", { bytes = #message.headers.large, died = queue and queue:match "^source" })
+      end
+    ]]
+    publish_by_death(s, { large = ("x"):rep(130800) })
+    local line = scene.find(s:settle(1).logs, "seen")
+    assert.same({ 130800, "source" }, { line.bytes, line.died })
+  end)
+
+  it("of a message whose headers the broker has made too large has none of those", function()
+    local s, dead = scene.new [[return function() end]], rabbit.name "letters"
+    local copies = {}
+    for i = 1, 300 do
+      copies[i] = ("%03d-"):format(i) .. ("x"):rep(200)
+    end
+    publish_by_death(s, { CC = copies, large = ("x"):rep(60000) })
+    s:publish "the next"
+    s:settle(2, "--dead-letter", dead)
+    local letter = letters_in(s, dead, 1)[1]
+    assert.same({ "too-large", true, 1, "m-1", "" }, { headers_of(letter)["moonrabbit-reason"],
+      headers_of(letter)["moonrabbit-headers-left-out"], headers_of(letter)["moonrabbit-body-bytes"],
+      letter.properties.message_id, letter.body })
     assert.equal(0, s:waiting())
   end)
 

@@ -8,6 +8,7 @@ local scene = require "support.scene"
 
 local FORWARD = [[
   return function(order, message)
+    spin(%s)
     handled(order, message)
     message:publish("", %q, order, { message_id = tostring(order.id) })
   end
@@ -39,7 +40,7 @@ describe("messages that handlers publish", function()
   it("are all there, each once, when theirs are acked", function()
     local queue, target = rabbit.queue "publish", rabbit.queue "target"
     consumer.fill(queue, 5000)
-    local program = consumer.start(queue, FORWARD:format(target),
+    local program = consumer.start(queue, FORWARD:format(0, target),
       { workers = 2, prefetch = 500, ["exit-when-idle"] = consumer.IDLE })
     assert.equal(5000, consumer.finish(program).acked)
     assert.equal(0, assert_all_came(target, 5000))
@@ -134,12 +135,12 @@ describe("a broker short of memory", function()
   after_each(require "support.cleanup")
 
   it("stops the hand-out, costs no connection and no memory, and gets all when it has room again", function()
-    local COUNT = 8000
+    local COUNT = 4000 -- slow ones: rabbitmqctl takes its time
     local queue, target = rabbit.queue "alarm", rabbit.queue "target"
     consumer.fill(queue, COUNT)
-    local program = consumer.start(queue, FORWARD:format(target), { workers = 2, prefetch = 200,
+    local program = consumer.start(queue, FORWARD:format(0.003, target), { workers = 2, prefetch = 200,
       ["broker-heartbeat"] = "1s", ["broker-io-timeout"] = "1s", ["exit-when-idle"] = consumer.IDLE })
-    consumer.wait_handled(program, 500)
+    consumer.wait_handled(program, 100)
     rabbit.raise_memory_alarm()
     assert(program:wait_log({ msg = "the broker blocks publishers" }, { timeout = consumer.PATIENCE }))
     local before, held = #consumer.told(program), process.rss(program.pid)

@@ -166,6 +166,29 @@ describe("a queue that is deleted under its consumer", function()
     consumer.assert_left(queue, 0)
   end)
 
+  it("while a message is on its way back to it is declared again first, and gets the message", function()
+    local queue = rabbit.name "deleted"
+    local program = consumer.start(queue, [[
+      return function(order, message)
+        log.info("begun", { id = order.id })
+        if message.attempt == 1 then
+          spin(1)
+          return "retry", 0
+        end
+        handled(order, message)
+      end
+    ]], { ["declare-durable"] = true })
+    consumer.wait_consuming(program)
+    consumer.fill(queue, 1)
+    local at = wait_log(program, { msg = "begun" })
+    delete(queue)
+    wait_log(program, { msg = "the broker cancelled the consumer" }, at)
+    consumer.wait_handled(program, 1)
+    local counts = consumer.stop(program)
+    assert.same({ 1, 1 }, { counts.retried, counts.acked })
+    consumer.assert_left(queue, 0)
+  end)
+
   -- The new consumer's prefetch knows nothing of what the old one still has to settle.
   it("while its messages are at work disturbs none of the new queue's", function()
     local queue = rabbit.name "deleted"

@@ -353,6 +353,31 @@ describe("SIGHUP with another configuration", function()
     finish_all(program, queue, count)
   end)
 
+  it("of limits.message: what is held and larger now is a dead letter, and no worker dies of it", function()
+    local queue, count = rabbit.queue "signals", 100
+    local large = { body = '{"id":%d,"filling":"' .. ("x"):rep(300 * 1024) .. '"}' }
+    local dead = rabbit.name "signals-dead"
+    local more = ("prefetch = 100, dead_letter = %q, limits = { message = %%q }"):format(dead)
+    consumer.fill(queue, 10)
+    consumer.fill(queue, 10, { from = 11, body = large.body })
+    consumer.fill(queue, count - 20, { from = 21 })
+    local program, space = start { of(queue, more:format "1MiB") }
+    consumer.write_handler(space, "return function(order, message) spin(0.2) handled(order, message) end")
+    wait_log(program, consuming(queue, 100))
+    configure(space, { of(queue, more:format "1KiB") })
+    consumer.write_handler(space, SLOW)
+    wait_log(program, { msg = "reloaded: new workers have taken over" }, (hang_up(program)))
+    assert(rabbit.eventually(function()
+      local letters = rabbit.queue_info(dead)
+      return letters and #consumer.told(program) + letters.messages >= count
+    end, consumer.PATIENCE))
+    local counts = consumer.stop(program)
+    assert.same({ 0, count }, { counts.worker_deaths, counts.acked + counts.dead_letters })
+    assert.equal(counts.dead_letters, #assert(rabbit.connect():drain(dead)))
+    assert.is_true(counts.dead_letters > 0)
+    assert_all_ready(queue, 0)
+  end)
+
   it("of a consumer: one that is added starts, one that is removed leaves in order", function()
     local old, new = rabbit.queue "signals-old", rabbit.queue "signals-new"
     consumer.fill(old, 2000)

@@ -1,6 +1,7 @@
 -- The death of a worker: what it had not finished goes to others, and only the message it was at is charged.
 local consumer = require "support.consumer"
 local rabbit = require "support.rabbit"
+local workspace = require "support.workspace"
 local signal = require "posix.signal"
 
 local WORK = "return function(o, m) handled(o, m) spin(0.001) end"
@@ -60,17 +61,30 @@ describe("the death of a worker", function()
     consumer.assert_left(queue, 0)
   end)
 
-  it("at each start ends the program with the reason", function()
-    local queue = rabbit.queue "death"
-    consumer.fill(queue, 2000)
-    local program = consumer.start(queue, WORK, { prefetch = 10 })
-    consumer.wait_handled(program, 20)
-    program.space:write("handler.lua", "return function(")
+  it("whose script loads no more stops neither the program nor others, until that is mended", function()
+    local space, queue, other = workspace.new(), rabbit.queue "death", rabbit.queue "other"
+    consumer.write_handler(space, WORK)
+    consumer.write_handler(space, WORK, "other.lua")
+    space:write("moonrabbit.lua", ("return { broker = { url = %q }, consumers = { { queue = %q, handler = "
+      .. "'handler.lua' }, { queue = %q, handler = 'other.lua' } } }"):format(rabbit.url, queue, other))
+    local program = consumer.start_configured(space)
+    consumer.fill(queue, 1)
+    consumer.wait_handled(program, 1)
+    space:write("handler.lua", "return function(")
     kill_first_worker(program)
-    assert.equal(1, (program:wait(consumer.PATIENCE)))
-    assert(program:wait_log { msg = "stopped by an error", error = function(text)
-      return text:find("failed to start 5 times in a row", 1, true) and text:find("handler.lua:1:", 1, true)
-    end })
-    assert.equal(0, rabbit.counts(queue).unacked)
+    local at = 0
+    for _ = 1, 6 do
+      local refused = { msg = "a worker failed to start; another follows", level = "error", consumer = queue,
+        error = function(text) return text:find("handler.lua:1:", 1, true) end }
+      at = select(2, assert(program:wait_log(refused, { after = at, timeout = consumer.PATIENCE })))
+    end
+    consumer.fill(queue, 10, { from = 2 })
+    consumer.fill(other, 10, { from = 12 })
+    consumer.wait_handled(program, 11)
+    consumer.write_handler(space, WORK)
+    consumer.wait_handled(program, 21)
+    assert.equal(21, consumer.stop(program).acked)
+    assert.same({}, (consumer.missing(program, 21)))
+    consumer.assert_left(queue, 0)
   end)
 end)

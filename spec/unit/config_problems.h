@@ -181,6 +181,14 @@ static const struct problem_case problem_cases[] = {
     { { CONSUMER("prefetch = 65536") },
       { "consumers[1].prefetch is 65536: give a whole number from 1 to 65535" } },
     { { CONSUMER("queue = ''") }, { "consumers[1].queue is \"\": give a queue's name, of 1 to 255 bytes" } },
+    { { CONSUMER("queue = ('q'):rep(256)") }, { "give a queue's name, of 1 to 255 bytes" } },
+    { { CONSUMER("dead_letter = ('q'):rep(256)") }, { "give a queue's name, of 1 to 255 bytes" } },
+    { { CONSUMER(
+          "declare = { dead_letter_exchange = ('x'):rep(256), dead_letter_routing_key = ('k'):rep(256) }") },
+      { "give an exchange's name, of at most 255 bytes", "give a routing key, of at most 255 bytes" } },
+    { { CONSUMER(
+          "declare = { bindings = { { exchange = ('x'):rep(256), routing_key = ('k'):rep(256) } } }") },
+      { "give an exchange's name, of 1 to 255 bytes", "give a routing key, of at most 255 bytes" } },
     { { CONSUMER("queue = ('x'):rep(256)") }, { "...\": give a queue's name" } },
     { { CONSUMER("queue = 'a\\0b\\n'") }, { "consumers[1].queue is \"a\\x00b\\x0a\": give" } },
     { { CONSUMER("queue = 5") }, { "consumers[1].queue is 5: give a queue's name" } },
@@ -325,6 +333,8 @@ static const struct problem_case problem_cases[] = {
       { "\"amqp://h/a/b\": write a / in the name of a virtual host as %2f" } },
     { { WITH("broker = { url = 'amqp://h/v?heartbeat=5' }") },
       { "broker.url is \"amqp://h/v?heartbeat=5\": leave out what follows the virtual host" } },
+    { { WITH("broker = { url = 'amqp://h/' .. ('%2f'):rep(256) }") },
+      { "a virtual host has at most 255 bytes" } },
     { { WITH("broker = { url = 'amqp://h/[v]' }") }, { "write : [ ] in the name of a virtual host" } },
     { { WITH("broker = { url = 'amqp://h/a:b' }") }, { "write : [ ] in the name of a virtual host" } },
     { { WITH("broker = { url = 'amqp://u:s3cret@h\\n' }") },

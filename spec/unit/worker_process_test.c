@@ -235,6 +235,51 @@ static void do_answer_twice(struct fake *fake)
     lie_about(fake, 0, WIRE_ACK, 2);
 }
 
+/* Of three messages: this one, as if it were the first and the second. */
+static void answer_another(struct fake *fake, uint64_t first, uint64_t second)
+{
+    struct slice rest;
+    fake_ready(fake);
+    struct wire_deliver deliver = fake_delivery(fake, &rest);
+    struct wire_result result = fake_ack(&deliver);
+    result.seq = first;
+    fake_answer(fake, &result, "");
+    result.seq = second;
+    fake_answer(fake, &result, "");
+    do_hang_at_start(fake);
+}
+
+static void do_answer_first_twice(struct fake *fake)
+{
+    answer_another(fake, 1, 1);
+}
+
+static void do_answer_out_of_turn(struct fake *fake)
+{
+    answer_another(fake, 1, 3);
+}
+
+/* Says on its page that what it is at has only just begun, or will. */
+
+static void do_begin_in_the_future(struct fake *fake)
+{
+    fake_ready(fake);
+    atomic_store(&fake->board->started, 1);
+    atomic_store(&fake->board->started_ns, INT64_MAX);
+    do_hang_at_start(fake);
+}
+
+static void do_begin_for_ever(struct fake *fake)
+{
+    const struct timespec millisecond = { .tv_nsec = 1000000 };
+    fake_ready(fake);
+    atomic_store(&fake->board->started, 1);
+    for (;;) {
+        atomic_store(&fake->board->started_ns, clock_now_ns());
+        (void)nanosleep(&millisecond, NULL);
+    }
+}
+
 static void do_answer_unasked(struct fake *fake)
 {
     const struct wire_result result = { .seq = 1, .verdict = WIRE_ACK };
@@ -277,6 +322,10 @@ static const struct behaviour behaviours[] = {
     { "skip unasked", do_skip_unasked },
     { "answer twice", do_answer_twice },
     { "answer unasked", do_answer_unasked },
+    { "answer first twice", do_answer_first_twice },
+    { "answer out of turn", do_answer_out_of_turn },
+    { "begin in the future", do_begin_in_the_future },
+    { "begin for ever", do_begin_for_ever },
     { NULL, NULL },
 };
 
@@ -548,23 +597,25 @@ static const struct {
     const char *script;
     const char *reason;
     const char *last_words;
-    bool needs_delivery;
+    unsigned deliveries; /* that it needs */
 } ends[] = {
-    { "fail", "exit status 1", "handler.lua:1: '=' expected", false },
-    { "exit", "exit status 3", "", false },
-    { "break out", "killed by seccomp (SIGSYS)", "", false },
-    { "garbage", "killed by signal 9", "no frame", false },
-    { "oversize", "killed by signal 9", "no frame", false },
-    { "unknown type", "killed by signal 9", "unknown type", false },
-    { "host type", "killed by signal 9", "unknown type", false },
-    { "short result", "killed by signal 9", "never given", false },
-    { "short log", "killed by signal 9", "log line", false },
-    { "bad level", "killed by signal 9", "log line", false },
-    { "answer unasked", "killed by signal 9", "never given", false },
-    { "future seq", "killed by signal 9", "never given", true },
-    { "skip unasked", "killed by signal 9", "not taken back", true },
-    { "answer twice", "killed by signal 9", "never given", true },
-    { "close", "killed by signal 9", "", false },
+    { "fail", "exit status 1", "handler.lua:1: '=' expected", 0 },
+    { "exit", "exit status 3", "", 0 },
+    { "break out", "killed by seccomp (SIGSYS)", "", 0 },
+    { "garbage", "killed by signal 9", "no frame", 0 },
+    { "oversize", "killed by signal 9", "no frame", 0 },
+    { "unknown type", "killed by signal 9", "unknown type", 0 },
+    { "host type", "killed by signal 9", "unknown type", 0 },
+    { "short result", "killed by signal 9", "never given", 0 },
+    { "short log", "killed by signal 9", "log line", 0 },
+    { "bad level", "killed by signal 9", "log line", 0 },
+    { "answer unasked", "killed by signal 9", "never given", 0 },
+    { "future seq", "killed by signal 9", "never given", 1 },
+    { "skip unasked", "killed by signal 9", "not taken back", 1 },
+    { "answer twice", "killed by signal 9", "never given", 1 },
+    { "answer first twice", "killed by signal 9", "had answered", 3 },
+    { "answer out of turn", "killed by signal 9", "not its next", 3 },
+    { "close", "killed by signal 9", "", 0 },
 };
 
 static void test_ends_of_all_kinds(void **state)
@@ -572,9 +623,9 @@ static void test_ends_of_all_kinds(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT_OF(ends); i++) {
         spawn(ends[i].script);
-        if (ends[i].needs_delivery) {
+        if (ends[i].deliveries > 0) {
             RUN_UNTIL(told.ready);
-            assert_int_equal(deliver(1, 10), 1);
+            assert_int_equal(deliver(ends[i].deliveries, 10), ends[i].deliveries);
         }
         run_until_gone();
         assert_int_equal(told.gone, 1);
@@ -661,6 +712,44 @@ static void test_no_progress(void **state)
     end();
 }
 
+static void test_lies_about_progress_do_not_help(void **state)
+{
+    (void)state;
+    static const char *const liars[] = { "begin in the future", "begin for ever" };
+    for (size_t i = 0; i < COUNT_OF(liars); i++) {
+        struct consumer_config config = config_for(liars[i]);
+        config.limits.deadline_ns = 400 * CLOCK_NS_PER_MS;
+        config.limits.grace_ns = 100 * CLOCK_NS_PER_MS;
+        spawn_with(&config);
+        RUN_UNTIL(told.ready || told.gone);
+        if (told.ready) {
+            assert_int_equal(deliver(1, 10), 1);
+            run_until_gone();
+            assert_contains(worker->last_words, "limits.deadline");
+        }
+        end();
+    }
+}
+
+/* This program was stopped for longer than the worker had, and its answer lies in the socket. */
+static void test_an_answer_that_was_not_read_yet_counts(void **state)
+{
+    (void)state;
+    struct consumer_config config = config_for("ack");
+    config.limits.deadline_ns = 400 * CLOCK_NS_PER_MS;
+    config.limits.grace_ns = 100 * CLOCK_NS_PER_MS;
+    spawn_with(&config);
+    RUN_UNTIL(told.ready || told.gone);
+    if (told.ready) {
+        const struct timespec longer = { .tv_nsec = 700000000 };
+        assert_int_equal(deliver(1, 10), 1);
+        (void)nanosleep(&longer, NULL);
+        RUN_UNTIL(told.count == 1 || told.gone);
+        assert_false(worker->ran_over);
+    }
+    end();
+}
+
 static void test_a_program_that_is_none(void **state)
 {
     (void)state;
@@ -695,6 +784,8 @@ int main(int argc, char **argv)
         WITH_WORKERS(test_kill),
         WITH_WORKERS(test_free_at_any_time),
         WITH_WORKERS(test_no_progress),
+        WITH_WORKERS(test_lies_about_progress_do_not_help),
+        WITH_WORKERS(test_an_answer_that_was_not_read_yet_counts),
         WITH_WORKERS(test_a_program_that_is_none),
     };
     return cmocka_run_group_tests(tests, open_origin, close_origin);

@@ -211,6 +211,29 @@ static void take_method(struct connection *connection, const amqp_method_t *meth
     }
 }
 
+/* A broker that adds headers where a message dies may make more of them than anybody can use. */
+static bool take_header(struct connection *connection, const amqp_frame_t *frame, struct event *event,
+                        struct error *error)
+{
+    struct buffer *attributes = &connection->attributes;
+    amqp_basic_properties_t *properties = frame->payload.properties.decoded;
+    bool basic = frame->payload.properties.class_id == AMQP_BASIC_CLASS;
+    buffer_reset(attributes);
+    event->too_large = basic && !properties_encode(properties, attributes);
+    if (event->too_large) {
+        properties->_flags &= ~(amqp_flags_t)AMQP_BASIC_HEADERS_FLAG;
+        buffer_reset(attributes);
+    }
+    if (!basic || (event->too_large && !properties_encode(properties, attributes)))
+        return error_set(error, ERROR_FAILED,
+                         "broker %s: connection given up: a message's properties cannot be read",
+                         connection->address.name);
+    event->kind = EVENT_HEADER;
+    event->body_bytes = frame->payload.properties.body_size;
+    event->attributes = (struct slice){ .data = attributes->data, .size = attributes->size };
+    return true;
+}
+
 static bool take_frame(struct connection *connection, const amqp_frame_t *frame, struct event *event,
                        struct error *error)
 {
@@ -220,17 +243,7 @@ static bool take_frame(struct connection *connection, const amqp_frame_t *frame,
         take_method(connection, &frame->payload.method, event);
         return true;
     case AMQP_FRAME_HEADER:
-        buffer_reset(&connection->attributes);
-        if (frame->payload.properties.class_id != AMQP_BASIC_CLASS ||
-            !properties_encode(frame->payload.properties.decoded, &connection->attributes))
-            return error_set(error, ERROR_FAILED,
-                             "broker %s: connection given up: a message's properties cannot be read",
-                             connection->address.name);
-        event->kind = EVENT_HEADER;
-        event->body_bytes = frame->payload.properties.body_size;
-        event->attributes =
-            (struct slice){ .data = connection->attributes.data, .size = connection->attributes.size };
-        return true;
+        return take_header(connection, frame, event, error);
     case AMQP_FRAME_BODY:
         event->kind = EVENT_BODY;
         event->text = slice_from(frame->payload.body_fragment);
@@ -424,11 +437,11 @@ bool connection_send_confirm_select(struct connection *connection, uint16_t chan
 
 /* A header frame is no larger than its attributes: an attribute has more in front of it than a property. The
  * broker adds headers of its own where a message leaves a delay queue, and sends the frame even if it is too
- * large then: whoever gets it loses the connection, each time anew. */
+ * large then: other consumers than this one lose the connection over it, each time anew. */
 size_t connection_attributes_max(const struct connection *connection)
 {
     enum { FRAME_AROUND_HEADER = 64, SHARE_OF_BROKER = 16 };
-    int frame_max = amqp_get_frame_max(connection->state);
+    int frame_max = connection && connection->frame_max > 0 ? connection->frame_max : CONNECTION_FRAME_MAX;
     int most = frame_max - frame_max / SHARE_OF_BROKER - FRAME_AROUND_HEADER;
     return most > 0 ? (size_t)most : 0;
 }

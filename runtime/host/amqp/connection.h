@@ -17,6 +17,9 @@
 
 enum {
     CONNECTION_FRAME_MAX = 131072,
+    /* What the broker may send all the same: where a message dies in a queue it adds headers of its own,
+     * again and again, and does not look at the size of the frame that comes of it. */
+    CONNECTION_FRAME_TAKEN_MAX = 1024 * 1024,
     /* Settlements are sent this many at a time between two looks at connection_can_send: 256 frames of 21
      * bytes are 5.4 KB, less than the free third of a socket buffer that Linux promises by POLLOUT. */
     CONNECTION_SEND_BATCH = 256,
@@ -52,7 +55,7 @@ enum event_kind {
     EVENT_CANCELLED,  /* the answer to connection_send_cancel */
     EVENT_CANCEL,     /* the broker cancelled the consumer `text` */
     EVENT_DELIVER,    /* tag, redelivered, exchange, routing_key, text: the consumer tag */
-    EVENT_HEADER,     /* body_bytes, attributes: as WIRE_DELIVER carries them */
+    EVENT_HEADER,     /* body_bytes, attributes: as WIRE_DELIVER carries them; too_large: without headers */
     EVENT_BODY,       /* text: the next piece */
     EVENT_CONFIRMING, /* the answer to connection_send_confirm_select */
     EVENT_CONFIRM,    /* tag, multiple: the broker has taken what was published under this number */
@@ -78,7 +81,8 @@ struct event {
     uint32_t messages;
     uint32_t consumers;
     bool redelivered;
-    bool multiple; /* all numbers up to `tag` */
+    bool multiple;  /* all numbers up to `tag` */
+    bool too_large; /* its properties are more than WIRE_ATTRIBUTES_MAX */
     struct slice text;
     struct slice exchange;
     struct slice routing_key;
@@ -122,7 +126,7 @@ bool connection_send_confirm_select(struct connection *connection, uint16_t chan
 /* Publishing: the method and header of a message (always mandatory), then its body in pieces of at most
  * CONNECTION_PIECE_MAX; nothing else may go out on the channel before the last. `attributes` as in
  * WIRE_PUBLISH, at most connection_attributes_max bytes of them. */
-size_t connection_attributes_max(const struct connection *connection);
+size_t connection_attributes_max(const struct connection *connection); /* NULL: of one that will be made */
 bool connection_send_publish(struct connection *connection, uint16_t channel, struct slice attributes,
                              uint64_t body_bytes, struct error *error);
 bool connection_send_piece(struct connection *connection, uint16_t channel, struct slice piece,

@@ -182,6 +182,18 @@ static bool login(struct connection *connection, const struct broker_config *con
     return reply.reply_type == AMQP_RESPONSE_NORMAL || refusal_of_login(config, address, reply, error);
 }
 
+/* rabbitmq-c refuses frames over what was agreed on. The broker does not keep to it, and delivers again what
+ * cost the connection; so from here on it is this program that looks at what it sends. */
+static bool take_larger_frames(struct connection *connection, struct error *error)
+{
+    amqp_connection_state_t state = connection->state;
+    connection->frame_max = amqp_get_frame_max(state);
+    int status = amqp_tune_connection(state, amqp_get_channel_max(state), CONNECTION_FRAME_TAKEN_MAX,
+                                      amqp_get_heartbeat(state));
+    return status == AMQP_STATUS_OK ||
+           error_set(error, ERROR_FAILED, "broker %s: no memory for its frames", connection->address.name);
+}
+
 struct connection *connection_dial(const struct broker_config *config, const char *url, unsigned channel_max,
                                    struct error *error)
 {
@@ -195,12 +207,13 @@ struct connection *connection_dial(const struct broker_config *config, const cha
     if (!address_parse(&connection->address, url, error))
         goto failed;
     connection->state = amqp_new_connection();
-    if (!connection->state) {
+    /* All of it now: later there is no telling whether memory is short, or a header too large. */
+    if (!connection->state || !buffer_reserve(&connection->attributes, WIRE_ATTRIBUTES_MAX)) {
         error_set(error, ERROR_FAILED, "no memory for a connection");
         goto failed;
     }
     if (!open_socket(connection, config, error) || !tune_socket(connection, config, error) ||
-        !login(connection, config, channel_max, error))
+        !login(connection, config, channel_max, error) || !take_larger_frames(connection, error))
         goto failed;
     address_forget_password(&connection->address);
     return connection;

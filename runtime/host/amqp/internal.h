@@ -13,11 +13,13 @@ struct connection {
     struct buffer attributes; /* of the header frame read last */
     amqp_pool_t scratch;      /* header tables on their way out; recycled by each message */
     unsigned io_timeout_ms;
+    int frame_max;            /* as agreed with the broker; 0: none */
     uint16_t release_channel; /* whose buffers the last event borrowed; freed before the next read */
     bool release;
 };
 
-/* Appends a message's properties as attributes of WIRE_DELIVER; false where the headers cannot be encoded. */
+/* Appends a message's properties as attributes of WIRE_DELIVER, the headers last; false where they do not fit
+ * the buffer. */
 bool properties_encode(const amqp_basic_properties_t *properties, struct buffer *to);
 
 /* The other way: what the attributes say of properties, tables from the pool; false where they are broken or

@@ -31,10 +31,11 @@ static bool encode_headers(amqp_table_t headers, struct buffer *to)
     const size_t length_bytes = sizeof(uint32_t);
     uint8_t id = WIRE_HEADERS;
     (void)buffer_append(to, &id, sizeof id);
-    if (!buffer_reserve(to, CONNECTION_FRAME_MAX))
+    size_t most = to->limit - to->size;
+    if (to->failed || !buffer_reserve(to, most))
         return false;
     char *table = to->data + to->size;
-    amqp_bytes_t room = { .bytes = table, .len = CONNECTION_FRAME_MAX };
+    amqp_bytes_t room = { .bytes = table, .len = most };
     size_t offset = 0;
     if (amqp_encode_table(room, &headers, &offset) != AMQP_STATUS_OK || offset < length_bytes)
         return false;

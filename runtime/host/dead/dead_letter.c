@@ -39,6 +39,7 @@ static struct slice attribute_in(struct slice attributes, enum wire_attribute_id
 static void read_marks(struct dead_letter *letter)
 {
     struct slice headers = letter->headers;
+    struct field mark;
     letter->by_host = true;
     letter->reason = text_in(headers, OWN_REASON);
     letter->error = text_in(headers, OWN_ERROR);
@@ -50,6 +51,7 @@ static void read_marks(struct dead_letter *letter)
     letter->attempts = number_in(headers, OWN_ATTEMPT);
     letter->died_at = number_in(headers, OWN_TIME);
     letter->cut_bytes = number_in(headers, OWN_BODY_BYTES);
+    letter->bare = fields_find(headers, OWN_HEADERS_OUT, &mark);
 }
 
 /* The broker writes the latest death first. */
@@ -174,6 +176,8 @@ bool dead_letter_write_back(const struct dead_letter *letter, struct buffer *to,
         *ret_why = "it does not say which queue it came from";
     else if (letter->queue.size > WIRE_NAME_MAX)
         *ret_why = "the queue that it came from has no name that can be";
+    else if (letter->bare)
+        *ret_why = "its headers were too large for a dead letter, and were left out";
     else if (letter->cut_bytes >= 0)
         *ret_why = "its body was too large for limits.message, and was left out";
     if (*ret_why)

@@ -30,6 +30,7 @@ struct dead_letter {
     int64_t died_at;     /* seconds since 1970; -1: unknown */
     int64_t cut_bytes;   /* of a body that the host left out as too large; -1: none was */
     bool by_host;        /* our host gave it up, and not the broker */
+    bool bare;           /* the host left the message's own headers out */
     uint64_t body_bytes; /* of the whole body */
     struct slice body;   /* its beginning */
     struct slice attributes;

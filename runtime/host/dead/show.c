@@ -123,8 +123,8 @@ static void put_body(struct buffer *to, const struct dead_letter *letter)
     struct slice body = letter->body;
     char size[UNITS_TEXT_MAX];
     if (letter->cut_bytes >= 0) {
-        (void)buffer_printf(to, "body: %s, too large for limits.message, left out\n",
-                            units_format_size(letter->cut_bytes, size));
+        (void)buffer_printf(to, "body: %s, %sleft out\n", units_format_size(letter->cut_bytes, size),
+                            letter->bare ? "" : "too large for limits.message, ");
         return;
     }
     (void)buffer_printf(to, "body: %s", units_format_size((int64_t)letter->body_bytes, size));

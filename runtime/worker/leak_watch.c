@@ -1,0 +1,272 @@
+/* When to look for leaks, and telling what was found; see leak_watch.h. */
+#include "worker/leak_watch.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "worker/heap_walk.h"
+#include "worker/leak_suspects.h"
+
+#include <string.h>
+
+enum {
+    SHARE = 100,              /* one part of the worker's time in so many */
+    FIRST_LOOK_MESSAGES = 625, /* doubled four times: recycle.messages as it is by default */
+    TRIAL_LOOK_MESSAGES = 8,
+    LOOKS_BEFORE_END = 16, /* of a state that lives shorter, the first look is after such a part of its life */
+    JUDGED_MESSAGES = 10000, /* a state that lives longer is judged at each look from here on */
+    TOLD_MESSAGES = 1000,    /* one that is over sooner has told nothing about growth */
+    MESSAGES_STEP_MAX = 50000, /* between two looks */
+    HEAP_STEPS = 8,            /* looks on the way to recycle.memory */
+    HEAP_STEP_LEAST = 64 * 1024,
+    GARBAGE_MAX = 64 * 1024, /* of a walk's own, that is left for the state's next collection */
+    CHEAP_WALK_US = 2000,    /* walks up to this are taken even where nothing seems to grow */
+    FULL_PART = 8,
+    BYTES_NOISE = 512,       /* what lives may grow so much by itself, and a byte in four messages */
+};
+
+static const int64_t advance_ns = 5 * CLOCK_NS_PER_MS;  /* a series of looks that is paid for later */
+static const int64_t savings_ns = 100 * CLOCK_NS_PER_MS; /* no more is saved */
+static const int64_t walk_max_ns = CLOCK_NS_PER_SECOND;
+
+bool leak_watch_open(struct leak_watch *watch, bool on_trial)
+{
+    *watch = (struct leak_watch){ .on_trial = on_trial, .began_ns = clock_now_ns() };
+    watch->counted_ns = watch->began_ns;
+    watch->next_messages = watch->next_bytes = UINT64_MAX;
+    heap_seen_init(&watch->seen, HEAP_OBJECTS_MAX);
+    watch->open = places_init(&watch->places);
+    return watch->open;
+}
+
+void leak_watch_close(struct leak_watch *watch)
+{
+    places_clear(&watch->places);
+    heap_seen_clear(&watch->seen);
+    watch->open = false;
+}
+
+/* What it may take. */
+
+static int64_t save(struct leak_watch *watch, int64_t now_ns)
+{
+    watch->saved_ns += (now_ns - watch->counted_ns) / SHARE;
+    watch->counted_ns = now_ns;
+    if (watch->saved_ns > savings_ns)
+        watch->saved_ns = savings_ns;
+    return watch->saved_ns;
+}
+
+static bool may_look(struct leak_watch *watch, int64_t now_ns)
+{
+    return watch->on_trial || save(watch, now_ns) > -advance_ns;
+}
+
+static void spend(struct leak_watch *watch, int64_t from_ns)
+{
+    int64_t took_ns = clock_now_ns() - from_ns;
+    watch->spent_ns += took_ns;
+    watch->saved_ns -= took_ns;
+}
+
+/* Looking. */
+
+static uint64_t heap_step(const struct state *state)
+{
+    const struct wire_setup *limits = &state->assignment->limits;
+    uint64_t most = limits->recycle_memory_bytes > 0 ? limits->recycle_memory_bytes : limits->memory_bytes;
+    return most / HEAP_STEPS > HEAP_STEP_LEAST ? most / HEAP_STEPS : HEAP_STEP_LEAST;
+}
+
+static void set_next(struct leak_watch *watch, const struct state *state, uint64_t heap_bytes)
+{
+    uint64_t step = watch->messages < MESSAGES_STEP_MAX ? watch->messages : MESSAGES_STEP_MAX;
+    watch->next_messages = watch->messages + (step > 0 ? step : 1);
+    watch->next_bytes = heap_bytes + heap_step(state);
+}
+
+/* A walk may take a second, and no more than a quarter of what the host waits for a message. */
+static int64_t walk_limit_ns(const struct state *state)
+{
+    const struct wire_setup *limits = &state->assignment->limits;
+    int64_t quarter_ns = (limits->deadline_ns + limits->grace_ns) / 4;
+    return limits->deadline_ns > 0 && quarter_ns < walk_max_ns ? quarter_ns : walk_max_ns;
+}
+
+static void walk(struct leak_watch *watch, struct state *state)
+{
+    uint64_t live = state_heap_bytes(state);
+    int64_t began_ns = clock_now_ns();
+    places_begin(&watch->places);
+    if (heap_walk(state, &watch->places, &watch->seen, began_ns + walk_limit_ns(state)))
+        places_end(&watch->places, watch->messages);
+    else
+        watch->incomplete = true;
+    watch->objects = watch->seen.count;
+    heap_seen_reset(&watch->seen);
+    if (state_heap_bytes(state) > live + GARBAGE_MAX)
+        quota_collect(&state->quota);
+    watch->walk_ns = clock_now_ns() - began_ns;
+}
+
+static void tell_incomplete(struct leak_watch *watch, struct state *state)
+{
+    if (watch->incomplete && !watch->said_incomplete)
+        link_log(state->link, LOG_WARNING,
+                 "the heap holds more objects than can be looked through for leaks: what grew since is not "
+                 "known");
+    watch->said_incomplete = watch->said_incomplete || watch->incomplete;
+}
+
+static bool has_grown(const struct leak_watch *watch, uint64_t live, uint64_t messages_before)
+{
+    return live > watch->live + BYTES_NOISE + (watch->messages - messages_before) / 4;
+}
+
+static uint64_t last_look_messages(const struct leak_watch *watch)
+{
+    const struct growth_series *root = &watch->places.list[0].series;
+    return root->count > 0 ? root->points[root->count - 1].messages : 0;
+}
+
+static void look(struct leak_watch *watch, struct state *state)
+{
+    int64_t began_ns = clock_now_ns();
+    uint64_t heap_bytes = state_heap_bytes(state);
+    if (heap_bytes > state->quota.live + state->quota.live / 16)
+        quota_collect(&state->quota);
+    uint64_t live = state->quota.live;
+    if (watch->live == 0 || watch->walk_ns < CHEAP_WALK_US * (int64_t)1000 ||
+        has_grown(watch, live, last_look_messages(watch)))
+        walk(watch, state);
+    else
+        places_stay(&watch->places, watch->messages);
+    watch->live = live;
+    watch->looks++;
+    set_next(watch, state, heap_bytes);
+    spend(watch, began_ns);
+    tell_incomplete(watch, state);
+    if (watch->incomplete)
+        watch->next_messages = watch->next_bytes = UINT64_MAX;
+}
+
+/* Telling. */
+
+static void tell_suspect(struct leak_watch *watch, struct state *state, const struct suspect *suspect)
+{
+    struct note path = { .size = 0 };
+    const struct place *place = &watch->places.list[suspect->place];
+    int64_t alive_ns = clock_now_ns() - watch->began_ns;
+    const struct wire_leak leak = {
+        .entries = suspect->entries,
+        .entries_per_message = suspect->entries_per_message,
+        .bytes = suspect->bytes,
+        .bytes_per_message = suspect->bytes_per_message,
+        .share = alive_ns > 0 ? (double)watch->spent_ns / (double)alive_ns : 0,
+    };
+    const char *prefix = state->assignment->folder.prefix;
+    places_describe(&watch->places, suspect->place, slice_of(prefix ? prefix : ""), &path);
+    if (path.size > WIRE_LEAK_PATH_MAX)
+        path.size = WIRE_LEAK_PATH_MAX;
+    struct buffer *frame = link_begin(state->link, WIRE_LEAK);
+    wire_add_leak(frame, &leak);
+    wire_add(frame, WIRE_TEXT, note_slice(&path));
+    wire_add(frame, WIRE_KEY, slice_of(suspect->kind));
+    wire_add(frame, WIRE_STRING, (struct slice){ .data = place->sample, .size = place->sample_bytes });
+    link_end(state->link);
+}
+
+static void tell(struct leak_watch *watch, struct state *state, enum growth_proof proof)
+{
+    struct suspect suspects[SUSPECTS_MAX];
+    unsigned count = suspects_find(&watch->places, proof, watch->messages, suspects);
+    for (unsigned i = 0; i < count; i++) {
+        /* What filled the state is a good part of it. */
+        if (proof == GROWTH_STEADY || suspects[i].bytes >= watch->live / FULL_PART)
+            tell_suspect(watch, state, &suspects[i]);
+    }
+}
+
+/* After a look at a state that has lived long enough. */
+static void judge(struct leak_watch *watch, struct state *state)
+{
+    tell(watch, state, GROWTH_STEADY);
+    suspects_acquit(&watch->places, watch->messages);
+}
+
+/* The life of a state. */
+
+static uint64_t first_look(const struct leak_watch *watch, const struct state *state)
+{
+    uint64_t most = state->assignment->limits.recycle_messages;
+    if (watch->on_trial)
+        return TRIAL_LOOK_MESSAGES;
+    if (most == 0 || most > JUDGED_MESSAGES)
+        return FIRST_LOOK_MESSAGES;
+    return most / LOOKS_BEFORE_END > TRIAL_LOOK_MESSAGES ? most / LOOKS_BEFORE_END : TRIAL_LOOK_MESSAGES;
+}
+
+void leak_watch_begin(struct leak_watch *watch, const struct state *state)
+{
+    watch->messages = 0;
+    watch->live = 0;
+    watch->incomplete = false;
+    watch->next_messages = watch->next_bytes = UINT64_MAX;
+    if (!watch->open)
+        return;
+    places_forget(&watch->places);
+    watch->at_work = watch->on_trial || save(watch, clock_now_ns()) >= 0;
+    if (!watch->at_work)
+        return;
+    watch->next_messages = first_look(watch, state);
+    watch->next_bytes = state_heap_bytes(state) + heap_step(state);
+}
+
+void leak_watch_look(struct leak_watch *watch, struct state *state, int64_t now_ns)
+{
+    if (!may_look(watch, now_ns))
+        return;
+    look(watch, state);
+    if (watch->messages >= JUDGED_MESSAGES && !watch->incomplete)
+        judge(watch, state);
+}
+
+/* One message may use up any quota by itself: then the state was not full before it. */
+static bool is_full(const struct leak_watch *watch, const struct state *state,
+                    enum wire_recycle_reason reason)
+{
+    return reason == WIRE_RECYCLE_MEMORY || (reason == WIRE_RECYCLE_OUT_OF_MEMORY &&
+                                             watch->live > state->assignment->limits.memory_bytes / 4);
+}
+
+/* After a trip the heap is left alone: the looks before it have to do. */
+void leak_watch_end(struct leak_watch *watch, struct state *state, enum wire_recycle_reason reason)
+{
+    watch->messages += reason != WIRE_RECYCLE_ASKED; /* it ends with one that is not counted yet */
+    if (!watch->at_work)
+        return;
+    if (state->trip.kind == TRIP_NONE && !watch->incomplete && may_look(watch, clock_now_ns()))
+        look(watch, state);
+    int64_t began_ns = clock_now_ns();
+    if (is_full(watch, state, reason))
+        tell(watch, state, GROWTH_PRESSED);
+    else if (watch->messages >= TOLD_MESSAGES && !watch->incomplete)
+        judge(watch, state);
+    spend(watch, began_ns);
+}
+
+void leak_watch_answer(struct leak_watch *watch, struct state *state)
+{
+    if (watch->at_work && !watch->incomplete) {
+        look(watch, state);
+        tell(watch, state, GROWTH_STEADY);
+    }
+    const struct wire_looked looked = {
+        .looks = watch->looks,
+        .objects = watch->objects,
+        .spent_ns = watch->spent_ns,
+        .alive_ns = clock_now_ns() - watch->began_ns,
+        .complete = !watch->incomplete,
+    };
+    wire_add_looked(link_begin(state->link, WIRE_LOOKED), &looked);
+    link_end(state->link);
+}

@@ -4,7 +4,7 @@
 #include <string.h>
 
 enum {
-    SPAN = 4,          /* looks back that are judged */
+    SPAN = 6,          /* looks back that are judged */
     STEADY_LOOKS = 3,  /* of them, at least */
     ENTRIES_LEAST = 24, /* in all, between the first and the last of them */
     BYTES_LEAST = 4096,

@@ -164,6 +164,11 @@ void places_begin(struct places *places)
     }
 }
 
+uint64_t place_inner(const struct place *place)
+{
+    return place->chained ? place->now.objects : place->now.inner;
+}
+
 /* A place that this state has not had yet has no series yet. */
 void places_end(struct places *places, uint64_t messages)
 {
@@ -172,7 +177,7 @@ void places_end(struct places *places, uint64_t messages)
         const struct growth_point point = {
             .messages = messages,
             .entries = place->now.entries,
-            .inner = place->now.inner,
+            .inner = place_inner(place),
             .bytes = place->now.bytes,
         };
         if (place->series.count > 0 || point.bytes > 0)

@@ -48,8 +48,10 @@ struct place_label {
 /* What one walk has found there. */
 struct place_figures {
     uint64_t entries; /* of the table that the place names */
-    uint64_t array_entries;
-    uint64_t inner; /* of tables in it that have no place of their own */
+    uint64_t array_entries; /* of them those with a whole number as the key */
+    uint64_t array_end;     /* the largest of these numbers */
+    uint64_t inner;         /* entries of tables in it that have no place of their own */
+    uint64_t objects;       /* such tables, and functions */
     uint64_t bytes; /* of all that belongs to it */
     bool is_string;
 };
@@ -96,6 +98,9 @@ void places_stay(struct places *places, uint64_t messages);
 
 /* A new Lua state: no series goes on. */
 void places_forget(struct places *places);
+
+/* How much there is in it: the links of a list or tree, else the entries of all tables. */
+uint64_t place_inner(const struct place *place);
 
 /* Adds a key of the place's own table to its sample; what is behind the bound is left out. */
 void place_add_sample(struct place *place, struct slice key);

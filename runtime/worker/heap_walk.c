@@ -9,6 +9,7 @@
 #include "common/clock.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <string.h>
 
 #include <lauxlib.h>
@@ -22,6 +23,7 @@ enum {
     CLOCK_STRIDE = 256, /* steps between looks at the clock */
     NAMES_LOOK = 64,    /* entries of a table that are looked at for whether it is a collection */
     LONG_STRING = 64,   /* a string that may be what grows has a place of its own */
+    ARRAY_END_MAX = 1 << 28,
     COROUTINE_LEVELS = 200,
     COROUTINE_LOCALS = 250,
 };
@@ -129,6 +131,7 @@ static void offer(struct walk *walk, uint32_t id)
     int type = lua_type(lua, -1);
     bool is_new = (type == LUA_TSTRING || type > LUA_TNUMBER) && claim(walk);
     if (is_new && type == LUA_TTABLE) {
+        place_at(walk, id)->now.objects++;
         count_bytes(walk, id, HEAP_TABLE_BYTES);
         push_frame(walk, id, 0);
     } else if (is_new && is_looked_into(type)) {
@@ -219,6 +222,7 @@ static void take_function(struct walk *walk, uint32_t id)
     static const struct place_label environment = { .kind = PLACE_ENVIRONMENT };
     lua_Debug function;
     describe_function(walk->lua, &function);
+    place_at(walk, id)->now.objects++;
     take_upvalues(walk, id, &function);
     if (!is_script(&function))
         return;
@@ -375,20 +379,29 @@ static void take_named(struct walk *walk, uint32_t id)
     lua_pop(lua, 1);
 }
 
+/* Where in an array the number would be; 0: in none. */
+static uint64_t position_of(double number)
+{
+    bool in_array = number >= 1 && number <= ARRAY_END_MAX && number == floor(number);
+    return in_array ? (uint64_t)number : 0;
+}
+
 /* (key, value) -> the same: counted */
 static void count_entry(struct walk *walk, uint32_t id, unsigned flags)
 {
     lua_State *lua = walk->lua;
     struct place *place = place_at(walk, id);
     int type = lua_type(lua, -2);
-    bool in_array = type == LUA_TNUMBER;
-    place->now.bytes += in_array ? HEAP_SLOT_BYTES : HEAP_NODE_BYTES;
+    uint64_t position = type == LUA_TNUMBER ? position_of(lua_tonumber(lua, -2)) : 0;
+    place->now.bytes += position > 0 ? HEAP_SLOT_BYTES : HEAP_NODE_BYTES;
     if (!(flags & FLAG_OWN)) {
         place->now.inner++;
         return;
     }
     place->now.entries++;
-    place->now.array_entries += in_array;
+    place->now.array_entries += position > 0;
+    if (position > place->now.array_end)
+        place->now.array_end = position;
     if (type == LUA_TSTRING) {
         struct slice key;
         key.data = lua_tolstring(lua, -2, &key.size);

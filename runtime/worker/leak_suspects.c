@@ -67,13 +67,20 @@ static uint32_t resolve(const struct finding *findings, uint32_t id)
     return id;
 }
 
+/* LuaJIT keeps whole numbers as an array where at least half of its places are taken. */
+static bool is_array(const struct place_figures *figures)
+{
+    return figures->array_entries * 2 > figures->entries &&
+           figures->array_end <= figures->array_entries * 2;
+}
+
 static const char *kind_of(const struct place *place, enum growth_what what)
 {
     if (place->now.is_string)
         return "string";
     if (what == GROWTH_INNER)
         return place->chained ? "linked list" : "nested tables";
-    return place->now.array_entries * 2 > place->now.entries ? "array" : "table";
+    return is_array(&place->now) ? "array" : "table";
 }
 
 /* The growth of place `id` is a part of that of `to`. Entries of what is in entries are not counted twice. */
@@ -87,7 +94,7 @@ static void add(const struct places *places, struct finding *findings, uint32_t 
     sum->bytes_per_message += growth->bytes_per_message;
     if (id != to && grows(&findings[to]))
         return;
-    sum->entries += growth->what == GROWTH_INNER ? place->now.inner : place->now.entries;
+    sum->entries += growth->what == GROWTH_INNER ? place_inner(place) : place->now.entries;
     sum->entries_per_message += growth->entries_per_message;
     if (id == to)
         sum->kind = kind_of(place, growth->what);

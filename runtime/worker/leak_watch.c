@@ -77,10 +77,18 @@ static uint64_t heap_step(const struct state *state)
     return most / HEAP_STEPS > HEAP_STEP_LEAST ? most / HEAP_STEPS : HEAP_STEP_LEAST;
 }
 
+/* Half as many messages again, and some more: where looks came at regular multiples, what is emptied at
+ * every so many messages would be met further and further on in its round. */
+static uint64_t step_after(uint64_t messages)
+{
+    uint64_t step = messages / 2 < MESSAGES_STEP_MAX ? messages / 2 : MESSAGES_STEP_MAX;
+    uint64_t chance = (messages * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
+    return step + chance % (step / 4 + 1) + 1;
+}
+
 static void set_next(struct leak_watch *watch, const struct state *state, uint64_t heap_bytes)
 {
-    uint64_t step = watch->messages < MESSAGES_STEP_MAX ? watch->messages : MESSAGES_STEP_MAX;
-    watch->next_messages = watch->messages + (step > 0 ? step : 1);
+    watch->next_messages = watch->messages + step_after(watch->messages);
     watch->next_bytes = heap_bytes + heap_step(state);
 }
 

@@ -267,6 +267,15 @@ static void describe_variable(const struct place *place, const char *what, struc
         note_printf(note, ":%d", place->line);
 }
 
+static void describe_field(const struct place *place, bool joined, struct note *note)
+{
+    bool identifier = place->name[strcspn(place->name, "-.:/ ")] == '\0';
+    note_text(note, joined ? "" : " ");
+    note_text(note, identifier ? "." : "[\"");
+    note_quoted(note, place->name);
+    note_text(note, identifier ? "" : "\"]");
+}
+
 /* One label; `joined`: a field is written right behind the field above it. */
 static void describe_label(const struct place *place, bool joined, struct slice folder, struct note *note)
 {
@@ -287,8 +296,7 @@ static void describe_label(const struct place *place, bool joined, struct slice 
         describe_variable(place, "local", folder, note);
         break;
     case PLACE_FIELD:
-        note_text(note, joined ? "." : " .");
-        note_quoted(note, place->name);
+        describe_field(place, joined, note);
         break;
     case PLACE_METATABLE:
         note_text(note, " metatable");

@@ -301,33 +301,37 @@ static void take_userdata(struct walk *walk, uint32_t id)
     offer(walk, id);
 }
 
-/* A key that an author wrote in the code, or might have. */
+/* A key that an author wrote in the code, or might have: data has digits more often than not. */
 static bool is_name(lua_State *lua, int index, struct slice *ret_name)
 {
     size_t size;
+    bool identifier = true, worded = true;
     if (lua_type(lua, index) != LUA_TSTRING)
         return false;
     const char *text = lua_tolstring(lua, index, &size);
     if (size == 0 || size > PLACE_NAME_MAX || isdigit((unsigned char)*text))
         return false;
     for (size_t i = 0; i < size; i++) {
-        if (!isalnum((unsigned char)text[i]) && text[i] != '_')
-            return false;
+        unsigned char c = (unsigned char)text[i];
+        identifier = identifier && (isalnum(c) || c == '_');
+        worded = worded && (isalpha(c) || (c != '\0' && strchr("_-.:/ ", c)));
     }
     *ret_name = (struct slice){ .data = text, .size = size };
-    return true;
+    return identifier || worded;
 }
 
-/* (table) -> the same: whether most of its keys are data. */
+/* (table) -> the same: whether most of its keys are data. Functions are code, however many they are. */
 static bool is_collection(lua_State *lua)
 {
     struct slice name;
     unsigned names = 0, looked = 0;
     lua_pushnil(lua);
     while (lua_next(lua, -2) != 0) {
+        bool code = lua_isfunction(lua, -1);
         lua_pop(lua, 1);
-        names += is_name(lua, -1, &name);
-        if (names > PLACE_FIELDS_MAX || ++looked == NAMES_LOOK) {
+        names += !code && is_name(lua, -1, &name);
+        looked += !code;
+        if (names > PLACE_FIELDS_MAX || looked == NAMES_LOOK) {
             lua_pop(lua, 1);
             return true;
         }
@@ -335,7 +339,7 @@ static bool is_collection(lua_State *lua)
     return false;
 }
 
-/* (table) -> the same */
+/* (table) -> the same. What a function leads to has names of its own. */
 static void take_fields(struct walk *walk, uint32_t id)
 {
     lua_State *lua = walk->lua;
@@ -348,7 +352,9 @@ static void take_fields(struct walk *walk, uint32_t id)
     struct place_label label = { .kind = PLACE_FIELD };
     lua_pushnil(lua);
     while (lua_next(lua, -2) != 0) {
-        if (is_name(lua, -2, &label.name))
+        if (lua_isfunction(lua, -1))
+            offer(walk, id);
+        else if (is_name(lua, -2, &label.name))
             offer_named(walk, id, &label);
         else
             lua_pop(lua, 1);

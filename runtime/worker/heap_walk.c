@@ -2,14 +2,14 @@
  *
  * Named things wait in `queue`, first in, first out, and are taken first of all: each is looked into for more
  * names. Tables without names, and the entries of those that have one, wait on `stack`, with how far they have
- * been read. Both are tables of Lua, since only Lua can hold on to its objects; numbers beside an object say
- * where it belongs. */
+ * been read. Both are tables of Lua, since only Lua can hold on to its objects. */
 #include "worker/heap_walk.h"
 
 #include "common/clock.h"
 
 #include <ctype.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <lauxlib.h>
@@ -18,7 +18,8 @@ enum {
     QUEUE = 4, /* where they are on the Lua stack; below are the script's functions */
     STACK = 5,
     QUEUE_SLOTS = 2, /* object, place */
-    FRAME_SLOTS = 3, /* table, last key read or nil, place and flags */
+    STACK_SLOTS = 2, /* table, last key read or nil */
+    FRAMES_FIRST = 64,
     LUA_SLOTS = 16,
     CLOCK_STRIDE = 256, /* steps between looks at the clock */
     NAMES_LOOK = 64,    /* entries of a table that are looked at for whether it is a collection */
@@ -28,8 +29,17 @@ enum {
     COROUTINE_LOCALS = 250,
 };
 
-/* Beside the place of a table on the stack. */
-enum { FLAG_OWN = 1, FLAG_WEAK_KEYS = 2, FLAG_WEAK_VALUES = 4, FLAG_BITS = 3 };
+enum { FLAG_OWN = 1, FLAG_WEAK_KEYS = 2, FLAG_WEAK_VALUES = 4 };
+
+/* Of a table on the stack. */
+struct frame {
+    uint32_t place;
+    unsigned flags;
+    uint64_t read;         /* entries */
+    uint64_t bytes_before; /* that had been found before its first entry */
+    uint64_t slot_bytes;   /* of the entries themselves */
+    uint64_t usual_bytes;  /* what an entry holds besides, where it is only counted */
+};
 
 struct walk {
     lua_State *lua;
@@ -39,8 +49,13 @@ struct walk {
     int64_t until_ns;
     int queue_head; /* of the next to be taken */
     int queue_tail; /* behind the last */
-    int stack_size;
+    struct frame *frames;
+    size_t frame_count;
+    size_t frame_capacity;
+    uint64_t bytes;       /* found so far */
+    uint64_t entries_max; /* of one table that are looked into; further ones are counted */
     unsigned steps;
+    bool weak;    /* there are weak references */
     bool stopped; /* out of time or room */
 };
 
@@ -49,9 +64,10 @@ static struct place *place_at(const struct walk *walk, uint32_t id)
     return &walk->places->list[id];
 }
 
-static void count_bytes(const struct walk *walk, uint32_t id, size_t bytes)
+static void count_bytes(struct walk *walk, uint32_t id, uint64_t bytes)
 {
     place_at(walk, id)->now.bytes += bytes;
+    walk->bytes += bytes;
 }
 
 /* Whether the object on top is found for the first time. */
@@ -108,18 +124,44 @@ static unsigned weakness_of(lua_State *lua)
     return flags;
 }
 
+static bool make_room(struct walk *walk)
+{
+    if (walk->frame_count < walk->frame_capacity)
+        return true;
+    size_t capacity = walk->frame_capacity ? 2 * walk->frame_capacity : FRAMES_FIRST;
+    struct frame *larger =
+        walk->frame_count < HEAP_OBJECTS_MAX ? realloc(walk->frames, capacity * sizeof *larger) : NULL;
+    if (!larger)
+        return false;
+    walk->frames = larger;
+    walk->frame_capacity = capacity;
+    return true;
+}
+
+static int stack_at(size_t frame)
+{
+    return (int)(frame * STACK_SLOTS) + 1;
+}
+
 /* (table) -> */
 static void push_frame(struct walk *walk, uint32_t id, unsigned flags)
 {
     lua_State *lua = walk->lua;
-    int at = walk->stack_size * FRAME_SLOTS + 1;
-    flags |= weakness_of(lua);
-    lua_rawseti(lua, STACK, at);
+    if (!make_room(walk)) {
+        walk->stopped = true;
+        lua_pop(lua, 1);
+        return;
+    }
+    unsigned weak = weakness_of(lua);
+    walk->weak = walk->weak || weak != 0;
+    walk->frames[walk->frame_count] = (struct frame){
+        .place = id,
+        .flags = flags | weak,
+    };
+    lua_rawseti(lua, STACK, stack_at(walk->frame_count));
     lua_pushnil(lua); /* nothing is read yet */
-    lua_rawseti(lua, STACK, at + 1);
-    lua_pushnumber(lua, ((double)id * (1 << FLAG_BITS)) + flags);
-    lua_rawseti(lua, STACK, at + 2);
-    walk->stack_size++;
+    lua_rawseti(lua, STACK, stack_at(walk->frame_count) + 1);
+    walk->frame_count++;
 }
 
 /* Finding */
@@ -393,33 +435,41 @@ static uint64_t position_of(double number)
 }
 
 /* (key, value) -> the same: counted */
-static void count_entry(struct walk *walk, uint32_t id, unsigned flags)
+static void count_entry(struct walk *walk, struct frame *frame)
 {
     lua_State *lua = walk->lua;
-    struct place *place = place_at(walk, id);
-    int type = lua_type(lua, -2);
-    uint64_t position = type == LUA_TNUMBER ? position_of(lua_tonumber(lua, -2)) : 0;
-    place->now.bytes += position > 0 ? HEAP_SLOT_BYTES : HEAP_NODE_BYTES;
-    if (!(flags & FLAG_OWN)) {
-        place->now.inner++;
+    struct place_figures *now = &place_at(walk, frame->place)->now;
+    uint64_t position = lua_type(lua, -2) == LUA_TNUMBER ? position_of(lua_tonumber(lua, -2)) : 0;
+    uint64_t bytes = position > 0 ? HEAP_SLOT_BYTES : HEAP_NODE_BYTES;
+    if (frame->read == 0)
+        frame->bytes_before = walk->bytes;
+    count_bytes(walk, frame->place, bytes);
+    frame->slot_bytes += bytes;
+    frame->read++;
+    if (!(frame->flags & FLAG_OWN)) {
+        now->inner++;
         return;
     }
-    place->now.entries++;
-    place->now.array_entries += position > 0;
-    if (position > place->now.array_end)
-        place->now.array_end = position;
-    if (type == LUA_TSTRING) {
-        struct slice key;
-        key.data = lua_tolstring(lua, -2, &key.size);
-        place_add_sample(place, key);
-    }
+    now->entries++;
+    now->array_entries += position > 0;
+    if (position > now->array_end)
+        now->array_end = position;
 }
 
-/* (key, value) -> key: of both what is new */
-static void take_entry(struct walk *walk, uint32_t id, unsigned flags)
+/* (key, value) -> the same */
+static void show_key(struct walk *walk, const struct frame *frame)
+{
+    struct slice key;
+    if (!(frame->flags & FLAG_OWN) || lua_type(walk->lua, -2) != LUA_TSTRING)
+        return;
+    key.data = lua_tolstring(walk->lua, -2, &key.size);
+    place_add_sample(place_at(walk, frame->place), key);
+}
+
+/* (key, value) -> key: of both what is new. The frame may move. */
+static void look_into(struct walk *walk, uint32_t id, unsigned flags)
 {
     lua_State *lua = walk->lua;
-    count_entry(walk, id, flags);
     if (!(flags & FLAG_WEAK_KEYS) || lua_type(lua, -2) == LUA_TSTRING) {
         lua_pushvalue(lua, -2);
         offer(walk, id);
@@ -428,6 +478,27 @@ static void take_entry(struct walk *walk, uint32_t id, unsigned flags)
         offer(walk, id);
     else
         lua_pop(lua, 1);
+}
+
+/* (key, value) -> key: of a table so large that its entries are like those that have been looked into. */
+static void take_as_usual(struct walk *walk, struct frame *frame)
+{
+    if (frame->read == walk->entries_max + 1)
+        frame->usual_bytes = (walk->bytes - frame->bytes_before - frame->slot_bytes) / walk->entries_max;
+    count_bytes(walk, frame->place, frame->usual_bytes);
+    lua_pop(walk->lua, 1);
+}
+
+/* (key, value) -> key */
+static void take_entry(struct walk *walk, struct frame *frame)
+{
+    count_entry(walk, frame);
+    if (frame->read > walk->entries_max) {
+        take_as_usual(walk, frame);
+        return;
+    }
+    show_key(walk, frame);
+    look_into(walk, frame->place, frame->flags);
 }
 
 static bool is_out_of_time(struct walk *walk)
@@ -444,32 +515,33 @@ static void offer_metatable(struct walk *walk, uint32_t id)
         offer(walk, id);
 }
 
+/* (table, key) -> : where the table on top of the stack is left, for what goes before it. */
+static void leave_table(struct walk *walk, size_t frame)
+{
+    lua_rawseti(walk->lua, STACK, stack_at(frame) + 1);
+    lua_pop(walk->lua, 1);
+}
+
 /* Reads on in the table on top of the stack, until something is found that goes before. */
 static void read_table(struct walk *walk)
 {
     lua_State *lua = walk->lua;
-    int frame = walk->stack_size, at = (frame - 1) * FRAME_SLOTS + 1;
-    lua_rawgeti(lua, STACK, at + 2);
-    uint64_t number = (uint64_t)lua_tonumber(lua, -1);
-    lua_pop(lua, 1);
-    unsigned flags = (unsigned)number & ((1U << FLAG_BITS) - 1);
-    uint32_t id = (uint32_t)(number >> FLAG_BITS);
-    lua_rawgeti(lua, STACK, at);
-    lua_rawgeti(lua, STACK, at + 1);
+    size_t frame = walk->frame_count - 1;
+    uint32_t id = walk->frames[frame].place;
+    bool own = walk->frames[frame].flags & FLAG_OWN;
+    lua_rawgeti(lua, STACK, stack_at(frame));
+    lua_rawgeti(lua, STACK, stack_at(frame) + 1);
     while (lua_next(lua, -2) != 0) {
-        take_entry(walk, id, flags);
-        if (is_out_of_time(walk))
-            break;
-        if (walk->stack_size != frame || walk->queue_head != walk->queue_tail) {
-            lua_rawseti(lua, STACK, at + 1);
-            lua_pop(lua, 1);
+        take_entry(walk, &walk->frames[frame]);
+        if (is_out_of_time(walk) || walk->frame_count != frame + 1 || walk->queue_head != walk->queue_tail) {
+            leave_table(walk, frame);
             return;
         }
     }
-    walk->stack_size = walk->stopped ? 0 : frame - 1;
-    if (!walk->stopped && !(flags & FLAG_OWN))
+    walk->frame_count--;
+    if (!own)
         offer_metatable(walk, id);
-    lua_settop(lua, STACK);
+    lua_pop(lua, 1);
 }
 
 static void run(struct walk *walk)
@@ -477,7 +549,7 @@ static void run(struct walk *walk)
     while (!is_out_of_time(walk)) {
         if (walk->queue_head != walk->queue_tail)
             take_named(walk, dequeue(walk));
-        else if (walk->stack_size > 0)
+        else if (walk->frame_count > 0)
             read_table(walk);
         else
             return;
@@ -551,6 +623,9 @@ static void begin_at_script(struct walk *walk)
     push_own(lua, STATE_CONTENTS);
     leave_out_furniture(walk, lua_gettop(lua));
     lua_pop(lua, 1);
+    push_own(lua, STATE_HOST);
+    leave_out(walk, -1);
+    lua_pop(lua, 1);
     leave_out(walk, -1);
     begin_at(walk, PLACE_MODULE);
     for (int script = 1; script < QUEUE; script++) {
@@ -595,12 +670,14 @@ void heap_walk_install(struct state *state, lua_State *lua)
     state_set_slot(lua, STATE_WALK);
 }
 
-bool heap_walk(struct state *state, struct places *places, struct heap_seen *seen, int64_t until_ns)
+bool heap_walk(struct state *state, struct places *places, struct heap_seen *seen,
+               const struct heap_walk_limits *limits, bool *ret_weak)
 {
     struct walk walk = {
         .places = places,
         .seen = seen,
-        .until_ns = until_ns,
+        .until_ns = limits->until_ns,
+        .entries_max = limits->entries_max,
         .queue_head = 1,
         .queue_tail = 1,
     };
@@ -614,5 +691,7 @@ bool heap_walk(struct state *state, struct places *places, struct heap_seen *see
     bool done = state_call(state, QUEUE - 1, 0);
     state->walk = NULL;
     quota_set_aside(&state->quota, false);
+    free(walk.frames);
+    *ret_weak = walk.weak;
     return done && !walk.stopped;
 }

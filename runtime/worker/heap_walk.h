@@ -21,9 +21,16 @@ enum { HEAP_OBJECTS_MAX = 2 * 1024 * 1024 };
 /* While the state is opened. May raise. */
 void heap_walk_install(struct state *state, lua_State *lua);
 
+struct heap_walk_limits {
+    int64_t until_ns;
+    uint64_t entries_max; /* of one table that are looked into, at least 1; the others are only counted */
+};
+
 /* Counts what there is into the figures of `places`, which have been begun. Between messages only, of a state
- * that has not tripped. False where it had to stop: then they are good for nothing. */
-bool heap_walk(struct state *state, struct places *places, struct heap_seen *seen, int64_t until_ns);
+ * that has not tripped. False where it had to stop: then they are good for nothing. *ret_weak: there are weak
+ * tables, which have entries that are garbage until the next full collection. */
+bool heap_walk(struct state *state, struct places *places, struct heap_seen *seen,
+               const struct heap_walk_limits *limits, bool *ret_weak);
 
 /* What objects take, about, of LuaJIT's arena: without the room that tables keep for more. */
 enum {

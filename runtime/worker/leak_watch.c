@@ -19,7 +19,8 @@ enum {
     HEAP_STEPS = 8,            /* looks on the way to recycle.memory */
     HEAP_STEP_LEAST = 64 * 1024,
     GARBAGE_MAX = 64 * 1024, /* of a walk's own, that is left for the state's next collection */
-    CHEAP_WALK_US = 2000,    /* walks up to this are taken even where nothing seems to grow */
+    CHEAP_WALK_NS = 2 * CLOCK_NS_PER_MS,
+    ENTRIES_MAX = 256, /* looked into of one table */
     FULL_PART = 8,
     BYTES_NOISE = 512,       /* what lives may grow so much by itself, and a byte in four messages */
 };
@@ -88,7 +89,11 @@ static uint64_t step_after(uint64_t messages)
 
 static void set_next(struct leak_watch *watch, const struct state *state, uint64_t heap_bytes)
 {
+    uint64_t most = state->assignment->limits.recycle_messages;
     watch->next_messages = watch->messages + step_after(watch->messages);
+    /* The look at its end will do. */
+    if (most > 0 && watch->next_messages > most - most / 5)
+        watch->next_messages = UINT64_MAX;
     watch->next_bytes = heap_bytes + heap_step(state);
 }
 
@@ -102,16 +107,17 @@ static int64_t walk_limit_ns(const struct state *state)
 
 static void walk(struct leak_watch *watch, struct state *state)
 {
-    uint64_t live = state_heap_bytes(state);
+    uint64_t heap_bytes = state_heap_bytes(state);
     int64_t began_ns = clock_now_ns();
+    const struct heap_walk_limits limits = {
+        .until_ns = began_ns + walk_limit_ns(state),
+        .entries_max = watch->on_trial ? UINT64_MAX : ENTRIES_MAX,
+    };
     places_begin(&watch->places);
-    if (heap_walk(state, &watch->places, &watch->seen, began_ns + walk_limit_ns(state)))
-        places_end(&watch->places, watch->messages);
-    else
-        watch->incomplete = true;
+    watch->incomplete = !heap_walk(state, &watch->places, &watch->seen, &limits, &watch->weak);
     watch->objects = watch->seen.count;
     heap_seen_reset(&watch->seen);
-    if (state_heap_bytes(state) > live + GARBAGE_MAX)
+    if (state_heap_bytes(state) > heap_bytes + GARBAGE_MAX)
         quota_collect(&state->quota);
     watch->walk_ns = clock_now_ns() - began_ns;
 }
@@ -136,19 +142,34 @@ static uint64_t last_look_messages(const struct leak_watch *watch)
     return root->count > 0 ? root->points[root->count - 1].messages : 0;
 }
 
+/* Whether there is something to walk for. A collection tells, but it takes as long as a small walk, which
+ * does without: only weak tables look different before. */
+static bool is_worth_a_walk(struct leak_watch *watch, struct state *state)
+{
+    bool cheap = watch->walk_ns < CHEAP_WALK_NS;
+    if (cheap && !watch->weak && !watch->on_trial)
+        return true;
+    if (state_heap_bytes(state) > state->quota.live + state->quota.live / 16)
+        quota_collect(&state->quota);
+    bool grown = watch->live == 0 || has_grown(watch, state->quota.live, last_look_messages(watch));
+    watch->live = state->quota.live;
+    return cheap || grown;
+}
+
 static void look(struct leak_watch *watch, struct state *state)
 {
     int64_t began_ns = clock_now_ns();
     uint64_t heap_bytes = state_heap_bytes(state);
-    if (heap_bytes > state->quota.live + state->quota.live / 16)
-        quota_collect(&state->quota);
-    uint64_t live = state->quota.live;
-    if (watch->live == 0 || watch->walk_ns < CHEAP_WALK_US * (int64_t)1000 ||
-        has_grown(watch, live, last_look_messages(watch)))
+    bool weak_before = watch->weak;
+    if (is_worth_a_walk(watch, state)) {
         walk(watch, state);
-    else
+        if (watch->weak && !weak_before && is_worth_a_walk(watch, state))
+            walk(watch, state);
+        if (!watch->incomplete)
+            places_end(&watch->places, watch->messages);
+    } else {
         places_stay(&watch->places, watch->messages);
-    watch->live = live;
+    }
     watch->looks++;
     set_next(watch, state, heap_bytes);
     spend(watch, began_ns);
@@ -189,7 +210,7 @@ static void tell(struct leak_watch *watch, struct state *state, enum growth_proo
     unsigned count = suspects_find(&watch->places, proof, watch->messages, suspects);
     for (unsigned i = 0; i < count; i++) {
         /* What filled the state is a good part of it. */
-        if (proof == GROWTH_STEADY || suspects[i].bytes >= watch->live / FULL_PART)
+        if (proof == GROWTH_STEADY || suspects[i].bytes >= state->quota.live / FULL_PART)
             tell_suspect(watch, state, &suspects[i]);
     }
 }
@@ -239,11 +260,10 @@ void leak_watch_look(struct leak_watch *watch, struct state *state, int64_t now_
 }
 
 /* One message may use up any quota by itself: then the state was not full before it. */
-static bool is_full(const struct leak_watch *watch, const struct state *state,
-                    enum wire_recycle_reason reason)
+static bool is_full(const struct state *state, enum wire_recycle_reason reason)
 {
     return reason == WIRE_RECYCLE_MEMORY || (reason == WIRE_RECYCLE_OUT_OF_MEMORY &&
-                                             watch->live > state->assignment->limits.memory_bytes / 4);
+                                             state->quota.live > state->assignment->limits.memory_bytes / 4);
 }
 
 /* After a trip the heap is left alone: the looks before it have to do. */
@@ -255,7 +275,7 @@ void leak_watch_end(struct leak_watch *watch, struct state *state, enum wire_rec
     if (state->trip.kind == TRIP_NONE && !watch->incomplete && may_look(watch, clock_now_ns()))
         look(watch, state);
     int64_t began_ns = clock_now_ns();
-    if (is_full(watch, state, reason))
+    if (is_full(state, reason))
         tell(watch, state, GROWTH_PRESSED);
     else if (watch->messages >= TOLD_MESSAGES && !watch->incomplete)
         judge(watch, state);

@@ -27,11 +27,12 @@ struct leak_watch {
     bool on_trial;
     bool at_work;           /* this state is looked at */
     bool incomplete;        /* a walk did not get through: nothing more is known of this state */
+    bool weak;              /* the last walk met weak tables: a collection goes before the next */
     bool said_incomplete;   /* the log has been told */
     uint64_t messages;      /* that the state has handled */
     uint64_t next_messages; /* the next look is due then, or */
     uint64_t next_bytes;    /* when the heap with its garbage is so large */
-    uint64_t live;          /* bytes, at the last look of this state; 0: none yet */
+    uint64_t live;          /* bytes, at the last collection for a look of this state; 0: none yet */
     uint64_t looks;         /* since the worker began */
     uint64_t objects;       /* that the last walk found */
     int64_t began_ns;       /* the worker */

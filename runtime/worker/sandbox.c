@@ -127,6 +127,8 @@ static void install_environment(struct state *state, lua_State *lua)
 {
     load_prelude(lua);
     push_host(state, lua);
+    lua_pushvalue(lua, -1);
+    state_set_slot(lua, STATE_HOST);
     call(lua, 1, 5);
     state_set_slot(lua, STATE_CONTENTS);
     state_set_slot(lua, STATE_MODULES);

@@ -43,7 +43,8 @@ enum state_slot {
     STATE_SLOTS = STATE_TEARDOWN,
     /* In the registry only. */
     STATE_HEADERS,  /* the headers of the message at hand, or false; see lua_message.c */
-    STATE_GLOBALS,  /* what scripts see as globals, by name; these three are of scripts/sandbox.lua */
+    STATE_HOST,     /* what C brings to scripts/sandbox.lua */
+    STATE_GLOBALS,  /* what scripts see as globals, by name; this and the next two are that file's own */
     STATE_MODULES,  /* what they have required, by name */
     STATE_CONTENTS, /* libraries as scripts see them, and what is in them */
 };

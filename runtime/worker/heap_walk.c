@@ -55,7 +55,7 @@ struct walk {
     uint64_t bytes;       /* found so far */
     uint64_t entries_max; /* of one table that are looked into; further ones are counted */
     unsigned steps;
-    bool weak;    /* there are weak references */
+    bool weak;    /* the script has weak references */
     bool stopped; /* out of time or room */
 };
 
@@ -381,7 +381,7 @@ static bool is_collection(lua_State *lua)
     return false;
 }
 
-/* (table) -> the same. What a function leads to has names of its own. */
+/* (table) -> the same. Functions have no place: what they lead to has names of its own. */
 static void take_fields(struct walk *walk, uint32_t id)
 {
     lua_State *lua = walk->lua;
@@ -394,9 +394,7 @@ static void take_fields(struct walk *walk, uint32_t id)
     struct place_label label = { .kind = PLACE_FIELD };
     lua_pushnil(lua);
     while (lua_next(lua, -2) != 0) {
-        if (lua_isfunction(lua, -1))
-            offer(walk, id);
-        else if (is_name(lua, -2, &label.name))
+        if (!lua_isfunction(lua, -1) && is_name(lua, -2, &label.name))
             offer_named(walk, id, &label);
         else
             lua_pop(lua, 1);
@@ -657,10 +655,12 @@ static int walk_through(lua_State *lua)
     lua_newtable(lua);
     begin_at_script(walk);
     run(walk);
+    bool weak = walk->weak;
     if (!walk->stopped) {
         begin_at_registry(walk);
         run(walk);
     }
+    walk->weak = weak;
     return 0;
 }
 

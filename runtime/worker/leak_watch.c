@@ -7,6 +7,7 @@
 #include "worker/leak_suspects.h"
 
 #include <string.h>
+#include <time.h>
 
 enum {
     SHARE = 100,              /* one part of the worker's time in so many */
@@ -25,7 +26,10 @@ enum {
     BYTES_NOISE = 512,       /* what lives may grow so much by itself, and a byte in four messages */
 };
 
-static const int64_t advance_ns = 5 * CLOCK_NS_PER_MS;  /* a series of looks that is paid for later */
+/* What may be taken and paid for later: by any look, and by the last of a series, without which the others
+ * were for nothing. */
+static const int64_t advance_ns = 2 * CLOCK_NS_PER_MS;
+static const int64_t last_advance_ns = 10 * CLOCK_NS_PER_MS;
 static const int64_t savings_ns = 100 * CLOCK_NS_PER_MS; /* no more is saved */
 static const int64_t walk_max_ns = CLOCK_NS_PER_SECOND;
 
@@ -57,14 +61,23 @@ static int64_t save(struct leak_watch *watch, int64_t now_ns)
     return watch->saved_ns;
 }
 
-static bool may_look(struct leak_watch *watch, int64_t now_ns)
+static bool may_look(struct leak_watch *watch, int64_t now_ns, int64_t in_advance_ns)
 {
-    return watch->on_trial || save(watch, now_ns) > -advance_ns;
+    return watch->on_trial || save(watch, now_ns) > -in_advance_ns;
 }
 
-static void spend(struct leak_watch *watch, int64_t from_ns)
+/* Processor time of this thread: other processes that the machine is busy with are not its doing. */
+static int64_t cpu_now_ns(void)
 {
-    int64_t took_ns = clock_now_ns() - from_ns;
+    struct timespec now;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) < 0)
+        return 0;
+    return (int64_t)now.tv_sec * CLOCK_NS_PER_SECOND + now.tv_nsec;
+}
+
+static void spend(struct leak_watch *watch, int64_t from_cpu_ns)
+{
+    int64_t took_ns = cpu_now_ns() - from_cpu_ns;
     watch->spent_ns += took_ns;
     watch->saved_ns -= took_ns;
 }
@@ -78,19 +91,22 @@ static uint64_t heap_step(const struct state *state)
     return most / HEAP_STEPS > HEAP_STEP_LEAST ? most / HEAP_STEPS : HEAP_STEP_LEAST;
 }
 
-/* Half as many messages again, and some more: where looks came at regular multiples, what is emptied at
- * every so many messages would be met further and further on in its round. */
-static uint64_t step_after(uint64_t messages)
+/* Half as many messages again (three times that where looks are dear), and some more: where looks came at
+ * regular multiples, what is emptied at every so many messages would be met further and further on in its
+ * round. */
+static uint64_t step_after(uint64_t messages, bool dear)
 {
-    uint64_t step = messages / 2 < MESSAGES_STEP_MAX ? messages / 2 : MESSAGES_STEP_MAX;
+    uint64_t part = dear ? messages + messages / 2 : messages / 2;
+    uint64_t step = part < MESSAGES_STEP_MAX ? part : MESSAGES_STEP_MAX;
     uint64_t chance = (messages * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
     return step + chance % (step / 4 + 1) + 1;
 }
 
 static void set_next(struct leak_watch *watch, const struct state *state, uint64_t heap_bytes)
 {
+    bool dear = !watch->on_trial && watch->saved_ns < 0;
     uint64_t most = state->assignment->limits.recycle_messages;
-    watch->next_messages = watch->messages + step_after(watch->messages);
+    watch->next_messages = watch->messages + step_after(watch->messages, dear);
     /* The look at its end will do. */
     if (most > 0 && watch->next_messages > most - most / 5)
         watch->next_messages = UINT64_MAX;
@@ -108,9 +124,9 @@ static int64_t walk_limit_ns(const struct state *state)
 static void walk(struct leak_watch *watch, struct state *state)
 {
     uint64_t heap_bytes = state_heap_bytes(state);
-    int64_t began_ns = clock_now_ns();
+    int64_t began_ns = cpu_now_ns();
     const struct heap_walk_limits limits = {
-        .until_ns = began_ns + walk_limit_ns(state),
+        .until_ns = clock_now_ns() + walk_limit_ns(state),
         .entries_max = watch->on_trial ? UINT64_MAX : ENTRIES_MAX,
     };
     places_begin(&watch->places);
@@ -119,7 +135,7 @@ static void walk(struct leak_watch *watch, struct state *state)
     heap_seen_reset(&watch->seen);
     if (state_heap_bytes(state) > heap_bytes + GARBAGE_MAX)
         quota_collect(&state->quota);
-    watch->walk_ns = clock_now_ns() - began_ns;
+    watch->walk_ns = cpu_now_ns() - began_ns;
 }
 
 static void tell_incomplete(struct leak_watch *watch, struct state *state)
@@ -158,7 +174,7 @@ static bool is_worth_a_walk(struct leak_watch *watch, struct state *state)
 
 static void look(struct leak_watch *watch, struct state *state)
 {
-    int64_t began_ns = clock_now_ns();
+    int64_t began_ns = cpu_now_ns();
     uint64_t heap_bytes = state_heap_bytes(state);
     bool weak_before = watch->weak;
     if (is_worth_a_walk(watch, state)) {
@@ -171,8 +187,8 @@ static void look(struct leak_watch *watch, struct state *state)
         places_stay(&watch->places, watch->messages);
     }
     watch->looks++;
-    set_next(watch, state, heap_bytes);
     spend(watch, began_ns);
+    set_next(watch, state, heap_bytes);
     tell_incomplete(watch, state);
     if (watch->incomplete)
         watch->next_messages = watch->next_bytes = UINT64_MAX;
@@ -252,7 +268,7 @@ void leak_watch_begin(struct leak_watch *watch, const struct state *state)
 
 void leak_watch_look(struct leak_watch *watch, struct state *state, int64_t now_ns)
 {
-    if (!may_look(watch, now_ns))
+    if (!may_look(watch, now_ns, advance_ns))
         return;
     look(watch, state);
     if (watch->messages >= JUDGED_MESSAGES && !watch->incomplete)
@@ -272,12 +288,14 @@ void leak_watch_end(struct leak_watch *watch, struct state *state, enum wire_rec
     watch->messages += reason != WIRE_RECYCLE_ASKED; /* it ends with one that is not counted yet */
     if (!watch->at_work)
         return;
-    if (state->trip.kind == TRIP_NONE && !watch->incomplete && may_look(watch, clock_now_ns()))
+    if (state->trip.kind == TRIP_NONE && !watch->incomplete &&
+        may_look(watch, clock_now_ns(), last_advance_ns))
         look(watch, state);
-    int64_t began_ns = clock_now_ns();
+    int64_t began_ns = cpu_now_ns();
+    bool at_end = last_look_messages(watch) >= watch->messages - watch->messages / 5;
     if (is_full(state, reason))
         tell(watch, state, GROWTH_PRESSED);
-    else if (watch->messages >= TOLD_MESSAGES && !watch->incomplete)
+    else if (watch->messages >= TOLD_MESSAGES && at_end && !watch->incomplete)
         judge(watch, state);
     spend(watch, began_ns);
 }

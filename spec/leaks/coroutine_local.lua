@@ -1,5 +1,5 @@
 -- Leaks: a local of one coroutine that lives as long as the state.
--- Expect: table: local 'done' of coroutine_local.lua:3
+-- Expect: array: local 'done' of coroutine_local.lua:3
 local run = coroutine.wrap(function(order)
   local done = {}
   while true do

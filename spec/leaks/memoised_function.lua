@@ -1,5 +1,5 @@
 -- Leaks: a function that remembers all that it was ever asked.
--- Expect: table: upvalue 'results' of memoised_function.lua:5
+-- Expect: array: upvalue 'results' of memoised_function.lua:5
 local function memoise(compute)
   local results = {}
   return function(key)

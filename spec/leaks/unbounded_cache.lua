@@ -1,5 +1,5 @@
 -- Leaks: a cache with a time to live that is looked at only where the key comes again. Keys are never the same.
--- Expect: table: upvalue 'cache' of unbounded_cache.lua:13 .entries
+-- Expect: table: upvalue 'cache' of unbounded_cache.lua:14 .entries
 local cache = { entries = {}, ttl = 60 }
 
 function cache:fetch(key, make)

@@ -21,6 +21,7 @@ enum {
     STACK_SLOTS = 2, /* table, last key read or nil */
     FRAMES_FIRST = 64,
     LUA_SLOTS = 16,
+    GARBAGE_MAX = 64 * 1024, /* of the walk's own, that is left for the state's next collection */
     CLOCK_STRIDE = 256, /* steps between looks at the clock */
     NAMES_LOOK = 64,    /* entries of a table that are looked at for whether it is a collection */
     LONG_STRING = 64,   /* a string that may be what grows has a place of its own */
@@ -681,6 +682,7 @@ bool heap_walk(struct state *state, struct places *places, struct heap_seen *see
         .queue_head = 1,
         .queue_tail = 1,
     };
+    uint64_t heap_bytes = state_heap_bytes(state);
     heap_seen_reset(seen);
     quota_set_aside(&state->quota, true);
     state->walk = &walk;
@@ -690,6 +692,8 @@ bool heap_walk(struct state *state, struct places *places, struct heap_seen *see
     state_push(state, STATE_TEARDOWN);
     bool done = state_call(state, QUEUE - 1, 0);
     state->walk = NULL;
+    if (state_heap_bytes(state) > heap_bytes + GARBAGE_MAX)
+        quota_collect(&state->quota);
     quota_set_aside(&state->quota, false);
     free(walk.frames);
     *ret_weak = walk.weak;

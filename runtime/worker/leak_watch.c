@@ -19,7 +19,6 @@ enum {
     MESSAGES_STEP_MAX = 50000, /* between two looks */
     HEAP_STEPS = 8,            /* looks on the way to recycle.memory */
     HEAP_STEP_LEAST = 64 * 1024,
-    GARBAGE_MAX = 64 * 1024, /* of a walk's own, that is left for the state's next collection */
     CHEAP_WALK_NS = 2 * CLOCK_NS_PER_MS,
     ENTRIES_MAX = 256, /* looked into of one table */
     FULL_PART = 8,
@@ -123,7 +122,6 @@ static int64_t walk_limit_ns(const struct state *state)
 
 static void walk(struct leak_watch *watch, struct state *state)
 {
-    uint64_t heap_bytes = state_heap_bytes(state);
     int64_t began_ns = cpu_now_ns();
     const struct heap_walk_limits limits = {
         .until_ns = clock_now_ns() + walk_limit_ns(state),
@@ -133,8 +131,6 @@ static void walk(struct leak_watch *watch, struct state *state)
     watch->incomplete = !heap_walk(state, &watch->places, &watch->seen, &limits, &watch->weak);
     watch->objects = watch->seen.count;
     heap_seen_reset(&watch->seen);
-    if (state_heap_bytes(state) > heap_bytes + GARBAGE_MAX)
-        quota_collect(&state->quota);
     watch->walk_ns = cpu_now_ns() - began_ns;
 }
 

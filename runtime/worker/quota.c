@@ -79,7 +79,7 @@ void quota_set_aside(struct quota *quota, bool aside)
     if (aside)
         quota->aside_peak = quota->peak;
     else
-        quota->peak = quota->aside_peak;
+        quota->peak = quota->used > quota->aside_peak ? quota->used : quota->aside_peak;
 }
 
 bool quota_has_stack(struct quota *quota)

@@ -159,7 +159,7 @@ static uint64_t last_look_messages(const struct leak_watch *watch)
 static bool is_worth_a_walk(struct leak_watch *watch, struct state *state)
 {
     bool cheap = watch->walk_ns < CHEAP_WALK_NS;
-    if (cheap && !watch->weak && !watch->on_trial)
+    if (cheap && !watch->weak)
         return true;
     if (state_heap_bytes(state) > state->quota.live + state->quota.live / 16)
         quota_collect(&state->quota);

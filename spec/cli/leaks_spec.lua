@@ -114,8 +114,8 @@ describe("leaks", function()
   it("are lines of the report for people, and a reason to fail", function()
     local result = replay("spec/leaks/two_at_once.lua", 500, "--fail-on", "leak")
     assert.equal(1, result.code)
-    assert.matches("\nleaks\n  upvalue 'state' of two_at_once.lua:6 .seen, table, 500 entries, %+1.0 per message, "
-      .. "%+%d+ bytes per message\n    keys: message%-", result.out)
+    assert.matches("\nleaks\n  upvalue 'state' of two_at_once.lua:6 .seen, table, 500 entries, "
+      .. "%+1.0 per message, %+%d+ bytes per message\n    keys: message%-", result.out)
     assert.matches("\n  upvalue 'state' of two_at_once.lua:6 .slow, array, 50 entries, %+0.10 per message, ",
       result.out)
     assert.matches("\n  leaks      2 found, %d+ looks; [%d.]+ %% of the time\n", result.out)

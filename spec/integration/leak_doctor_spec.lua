@@ -1,5 +1,5 @@
--- The variable that leaks is named in the log, by what production does by itself: a broker, the defaults, and no
--- more than 20,000 small messages. All shapes of leaks are tried in spec/cli/leaks_spec.lua.
+-- The variable that leaks is named in the log, by what production does by itself: a broker, the defaults, and
+-- no more than 20,000 small messages. All shapes of leaks are tried in spec/cli/leaks_spec.lua.
 local consumer = require "support.consumer"
 local moonrabbit = require "support.moonrabbit"
 local project = require "support.project"
@@ -24,8 +24,8 @@ describe("the leak doctor", function()
   local function run(name, count, ...)
     local queue = rabbit.queue "leaks"
     consumer.fill(queue, count)
-    local program = moonrabbit.start("run", project.root .. "/" .. name, "--queue", queue, "--broker", rabbit.url, "--prefetch", "200",
-      "--max-messages", tostring(count), ...)
+    local program = moonrabbit.start("run", project.root .. "/" .. name, "--queue", queue, "--broker",
+      rabbit.url, "--prefetch", "200", "--max-messages", tostring(count), ...)
     assert.equal(count, consumer.finish(program).acked)
     return consumer.told(program, TOLD)
   end

@@ -1,4 +1,4 @@
--- Leaks: a cache with a time to live that is looked at only where the key comes again. Keys are never the same.
+-- Leaks: a cache whose time to live is looked at only where the key comes again, and no key does.
 -- Expect: table: upvalue 'cache' of unbounded_cache.lua:14 .entries
 local cache = { entries = {}, ttl = 60 }
 

@@ -18,6 +18,7 @@ struct subject {
     struct places places;
     struct heap_seen seen;
     char script[160];
+    bool weak; /* the last walk met weak tables */
 };
 
 static void open_with(struct subject *subject, const char *text, uint64_t memory_bytes)
@@ -59,9 +60,8 @@ static void close_subject(struct subject *subject)
 static bool walk_until(struct subject *subject, uint64_t entries_max, int64_t until_ns)
 {
     const struct heap_walk_limits limits = { .until_ns = until_ns, .entries_max = entries_max };
-    bool weak;
     places_begin(&subject->places);
-    return heap_walk(&subject->state, &subject->places, &subject->seen, &limits, &weak);
+    return heap_walk(&subject->state, &subject->places, &subject->seen, &limits, &subject->weak);
 }
 
 static bool walk(struct subject *subject)
@@ -213,6 +213,7 @@ static void each_shape(void **context)
             print_places(&subject);
             fail_msg("%s: %s", shape->name, shape->path);
         }
+        assert_int_equal(subject.weak, strstr(shape->script, "__mode = '") != NULL);
         close_subject(&subject);
     }
 }

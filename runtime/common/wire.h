@@ -30,8 +30,8 @@ enum wire_type {
     WIRE_RECYCLED = 20, /* struct wire_recycled: the Lua state was exchanged for a new one */
     /* A message to publish: struct wire_publish, its attributes, and the body or the first piece of it. */
     WIRE_PUBLISH = 21,
-    WIRE_PIECE = 22, /* the next piece of the body of the WIRE_PUBLISH before it, at least one byte */
-    WIRE_LEAK = 23,  /* struct wire_leak, then TEXT (the path), KEY (its kind), STRING (a sample of keys) */
+    WIRE_PIECE = 22,  /* the next piece of the body of the WIRE_PUBLISH before it, at least one byte */
+    WIRE_LEAK = 23,   /* struct wire_leak, then TEXT (the path), KEY (its kind), STRING (a sample of keys) */
     WIRE_LOOKED = 24, /* struct wire_looked: the answer to a WIRE_LOOK, behind the WIRE_LEAKs */
 };
 
@@ -159,10 +159,10 @@ struct wire_leak {
 /* How leaks were looked for, since the worker began. */
 struct wire_looked {
     uint64_t looks;
-    uint64_t objects;  /* that the last of them found */
-    int64_t spent_ns;  /* on all of them */
-    int64_t alive_ns;  /* since the worker began */
-    uint8_t complete;  /* false: there are more objects than can be looked at */
+    uint64_t objects; /* that the last of them found */
+    int64_t spent_ns; /* on all of them */
+    int64_t alive_ns; /* since the worker began */
+    uint8_t complete; /* false: there are more objects than can be looked at */
 };
 
 struct wire_log {
@@ -186,9 +186,9 @@ enum {
     WIRE_PUBLISH_BYTES = 16,
     WIRE_LEAK_BYTES = 40,
     WIRE_LOOKED_BYTES = 33,
-    WIRE_ATTRIBUTE_BYTES = 5,    /* in front of each attribute's bytes */
-    WIRE_TEXT_MAX = 4096,        /* longer reasons and errors are cut by the sender */
-    WIRE_LEAK_PATH_MAX = 512,    /* cut by the sender, as the next two are */
+    WIRE_ATTRIBUTE_BYTES = 5, /* in front of each attribute's bytes */
+    WIRE_TEXT_MAX = 4096,     /* longer reasons and errors are cut by the sender */
+    WIRE_LEAK_PATH_MAX = 512, /* cut by the sender, as the next two are */
     WIRE_LEAK_KIND_MAX = 32,
     WIRE_LEAK_SAMPLE_MAX = 256,
     WIRE_REPORT_MAX = 64 * 1024, /* payload of any frame from worker to host */

@@ -109,8 +109,8 @@ void leaks_take(struct leaks *leaks, const char *consumer, unsigned lane, const 
         return;
     suspect->logged_ns = now_ns;
     (void)snprintf(share, sizeof share, "%.2f%%", leak->share < 1 ? leak->share * 100 : 100.0);
-    log_warning(log_message("this grows with every message"),
-                log_text("leak", leaks_describe(suspect, line)), log_text("consumer", consumer),
-                log_unsigned("worker", lane + 1), log_text("sample", *suspect->sample ? suspect->sample : NULL),
+    log_warning(log_message("this grows with every message"), log_text("leak", leaks_describe(suspect, line)),
+                log_text("consumer", consumer), log_unsigned("worker", lane + 1),
+                log_text("sample", *suspect->sample ? suspect->sample : NULL),
                 log_text("looking_took", share));
 }

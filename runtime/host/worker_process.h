@@ -103,8 +103,8 @@ struct worker_process {
 /* What every worker is started from; both descriptors are the program's. */
 struct worker_origin {
     int program_fd;
-    int cache_fd; /* of the shared cache */
-    bool seccomp; /* whether workers filter their system calls */
+    int cache_fd;  /* of the shared cache */
+    bool seccomp;  /* whether workers filter their system calls */
     bool on_trial; /* whether they look for leaks from the first messages on, whatever it costs */
 };
 

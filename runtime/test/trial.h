@@ -79,9 +79,9 @@ struct trial {
     struct leaks leaks;                 /* told so far, by all processes and states */
     struct wire_looked looked;          /* the last answer to trial_look */
     bool has_looked;
-    struct trial_outcome *outcome;      /* of the message at hand; else NULL */
-    bool answered;                      /* the message at hand, or the last one */
-    bool gone;                          /* the worker is WORKER_GONE */
+    struct trial_outcome *outcome; /* of the message at hand; else NULL */
+    bool answered;                 /* the message at hand, or the last one */
+    bool gone;                     /* the worker is WORKER_GONE */
 };
 
 /* Starts the worker and waits until the script is loaded; false with error where it does not load. Both

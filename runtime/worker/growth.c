@@ -4,8 +4,8 @@
 #include <string.h>
 
 enum {
-    SPAN = 6,          /* looks back that are judged */
-    STEADY_LOOKS = 3,  /* of them, at least */
+    SPAN = 6,           /* looks back that are judged */
+    STEADY_LOOKS = 3,   /* of them, at least */
     ENTRIES_LEAST = 24, /* in all, between the first and the last of them */
     BYTES_LEAST = 4096,
 };

@@ -246,8 +246,7 @@ void place_add_sample(struct place *place, struct slice key)
 static void note_quoted(struct note *note, const char *text)
 {
     char quoted[PLACE_SOURCE_MAX];
-    note_append(note,
-                (struct slice){ .data = quoted, .size = quote(slice_of(text), quoted, sizeof quoted) });
+    note_append(note, (struct slice){ .data = quoted, .size = quote(slice_of(text), quoted, sizeof quoted) });
 }
 
 static const char *below_folder(const char *source, struct slice folder)

@@ -47,12 +47,12 @@ struct place_label {
 
 /* What one walk has found there. */
 struct place_figures {
-    uint64_t entries; /* of the table that the place names */
+    uint64_t entries;       /* of the table that the place names */
     uint64_t array_entries; /* of them those with a whole number as the key */
     uint64_t array_end;     /* the largest of these numbers */
     uint64_t inner;         /* entries of tables in it that have no place of their own */
     uint64_t objects;       /* such tables, and functions */
-    uint64_t bytes; /* of all that belongs to it */
+    uint64_t bytes;         /* of all that belongs to it */
     bool is_string;
 };
 

@@ -1,8 +1,8 @@
 /* Walking through the heap; see heap_walk.h.
  *
  * Named things wait in `queue`, first in, first out, and are taken first of all: each is looked into for more
- * names. Tables without names, and the entries of those that have one, wait on `stack`, with how far they have
- * been read. Both are tables of Lua, since only Lua can hold on to its objects. */
+ * names. Tables without names, and the entries of those that have one, wait on `stack`, with how far they
+ * have been read. Both are tables of Lua, since only Lua can hold on to its objects. */
 #include "worker/heap_walk.h"
 
 #include "common/clock.h"
@@ -22,9 +22,9 @@ enum {
     FRAMES_FIRST = 64,
     LUA_SLOTS = 16,
     GARBAGE_MAX = 64 * 1024, /* of the walk's own, that is left for the state's next collection */
-    CLOCK_STRIDE = 256, /* steps between looks at the clock */
-    NAMES_LOOK = 64,    /* entries of a table that are looked at for whether it is a collection */
-    LONG_STRING = 64,   /* a string that may be what grows has a place of its own */
+    CLOCK_STRIDE = 256,      /* steps between looks at the clock */
+    NAMES_LOOK = 64,         /* entries of a table that are looked at for whether it is a collection */
+    LONG_STRING = 64,        /* a string that may be what grows has a place of its own */
     ARRAY_END_MAX = 1 << 28,
     COROUTINE_LEVELS = 200,
     COROUTINE_LOCALS = 250,

@@ -51,7 +51,8 @@ static void attribute(const struct places *places, struct finding *findings, uin
 {
     const struct place *place = &places->list[id];
     uint32_t cause;
-    if (place->chained && findings[id].growth.what != GROWTH_ENTRIES && places->list[place->chain].parent != 0)
+    if (place->chained && findings[id].growth.what != GROWTH_ENTRIES &&
+        places->list[place->chain].parent != 0)
         findings[id].told_as = places->list[place->chain].parent;
     else if (find_cause(places, findings, id, &cause))
         findings[id].told_as = cause;
@@ -70,8 +71,7 @@ static uint32_t resolve(const struct finding *findings, uint32_t id)
 /* LuaJIT keeps whole numbers as an array where at least half of its places are taken. */
 static bool is_array(const struct place_figures *figures)
 {
-    return figures->array_entries * 2 > figures->entries &&
-           figures->array_end <= figures->array_entries * 2;
+    return figures->array_entries * 2 > figures->entries && figures->array_end <= figures->array_entries * 2;
 }
 
 static const char *kind_of(const struct place *place, enum growth_what what)
@@ -129,8 +129,7 @@ static unsigned collect(const struct places *places, const struct finding *findi
 
 static unsigned without_small_ones(const struct suspect *suspects, unsigned count)
 {
-    while (count > 1 &&
-           suspects[count - 1].bytes_per_message * PRESSED_SHARE < suspects[0].bytes_per_message)
+    while (count > 1 && suspects[count - 1].bytes_per_message * PRESSED_SHARE < suspects[0].bytes_per_message)
         count--;
     return count;
 }

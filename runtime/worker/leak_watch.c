@@ -10,19 +10,20 @@
 #include <time.h>
 
 enum {
-    SHARE = 100,              /* one part of the worker's time in so many */
+    SHARE = 100,               /* one part of the worker's time in so many */
     FIRST_LOOK_MESSAGES = 625, /* doubled four times: recycle.messages as it is by default */
     TRIAL_LOOK_MESSAGES = 8,
-    LOOKS_BEFORE_END = 16, /* of a state that lives shorter, the first look is after such a part of its life */
-    JUDGED_MESSAGES = 10000, /* a state that lives longer is judged at each look from here on */
-    TOLD_MESSAGES = 1000,    /* one that is over sooner has told nothing about growth */
+    LOOKS_BEFORE_END =
+        16, /* of a state that lives shorter, the first look is after such a part of its life */
+    JUDGED_MESSAGES = 10000,   /* a state that lives longer is judged at each look from here on */
+    TOLD_MESSAGES = 1000,      /* one that is over sooner has told nothing about growth */
     MESSAGES_STEP_MAX = 50000, /* between two looks */
     HEAP_STEPS = 8,            /* looks on the way to recycle.memory */
     HEAP_STEP_LEAST = 64 * 1024,
     CHEAP_WALK_NS = 2 * CLOCK_NS_PER_MS,
     ENTRIES_MAX = 256, /* looked into of one table */
     FULL_PART = 8,
-    BYTES_NOISE = 512,       /* what lives may grow so much by itself, and a byte in four messages */
+    BYTES_NOISE = 512, /* what lives may grow so much by itself, and a byte in four messages */
 };
 
 /* What may be taken and paid for later: by any look, and by the last of a series, without which the others

@@ -2,8 +2,8 @@
  * message.
  *
  * A look is a full collection and a walk (heap_walk.h). The first comes when a state has warmed up, each
- * further one after half as many messages again, and where the heap has grown by a good part of what it may; the
- * last when the state is over. Judged is what grew (growth.h) at the end of a state, or after so many
+ * further one after half as many messages again, and where the heap has grown by a good part of what it may;
+ * the last when the state is over. Judged is what grew (growth.h) at the end of a state, or after so many
  * messages that a cache of ordinary size would have been full.
  *
  * It takes a hundredth of the worker's time, but for a first series of looks: what it may take is saved up,

@@ -46,8 +46,8 @@ struct quota {
     size_t watch;  /* `used` past this: look at the limit and the pace */
     size_t stride; /* how far that was away when it was set */
     struct stack_room stack;
-    bool aside; /* memory is taken that is not the script's: it is not measured by the limit */
-    size_t aside_peak; /* `peak` before that */
+    bool aside;         /* memory is taken that is not the script's: it is not measured by the limit */
+    size_t aside_peak;  /* `peak` before that */
     lua_State *at_work; /* the coroutine that calls cjson: where its errors go; see json_memory.h */
 };
 

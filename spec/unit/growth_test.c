@@ -126,8 +126,7 @@ static void no_round_is_taken_for_growth(void **context)
     for (uint64_t round = 2; round < 9000; round++) {
         struct growth_series series = { .count = 0 };
         for (size_t i = 0; i < COUNT_OF(looks); i++)
-            growth_add(&series,
-                       &(struct growth_point){ .messages = looks[i], .entries = looks[i] % round });
+            growth_add(&series, &(struct growth_point){ .messages = looks[i], .entries = looks[i] % round });
         if (growth_judge(&series, GROWTH_STEADY).what != GROWTH_NONE)
             fail_msg("a round of %d messages", (int)round);
     }

@@ -28,8 +28,9 @@ static void open_with(struct subject *subject, const char *text, uint64_t memory
     memset(subject, 0, sizeof *subject);
     fixture_open(&subject->fixture);
     fixture_write_text(&subject->fixture, "handler.lua", text);
-    fixture_write_text(&subject->fixture, "own.lua", "local hidden = {} return { shown = {}, hide = function() "
-                                                     "hidden[1] = 1 end }");
+    fixture_write_text(&subject->fixture, "own.lua",
+                       "local hidden = {} return { shown = {}, hide = function() "
+                       "hidden[1] = 1 end }");
     (void)snprintf(subject->script, sizeof subject->script, "%s/handler.lua", subject->fixture.folder);
     subject->assignment = (struct assignment){
         .limits = { .memory_bytes = memory_bytes, .message_bytes = MIB, .log_level = LOG_ERROR },
@@ -123,11 +124,11 @@ static const struct shape shapes[] = {
     { "a string in a field", "local s = { t = ('x'):rep(1000) }\nreturn function() return s end",
       "upvalue 's' of handler.lua:2 .t", 0, 0, 1024 },
     { "a global", "box = { 1, 2 }\nreturn function() end", "global 'box'", 2, 0, 64 },
-    { "a global with a strange name", "_G['a\\n\"b'] = { 1, 2 }\nreturn function() end",
-      "global 'a\\n\"b'", 2, 0, 64 },
+    { "a global with a strange name", "_G['a\\n\"b'] = { 1, 2 }\nreturn function() end", "global 'a\\n\"b'",
+      2, 0, 64 },
     { "a module", "require 'own'.shown.x = 1 return function() end", "module own .shown", 1, 0, 64 },
-    { "a module before the upvalue that has it too", "local own = require 'own'\nreturn function() own.shown.x = 1 end",
-      "module own .shown", 0, 0, 64 },
+    { "a module before the upvalue that has it too",
+      "local own = require 'own'\nreturn function() own.shown.x = 1 end", "module own .shown", 0, 0, 64 },
     { "what a module hides", "require 'own'.hide() return function() end", "upvalue 'hidden' of own.lua:1", 1,
       0, 64 },
     { "what a helper hides",
@@ -144,8 +145,8 @@ static const struct shape shapes[] = {
     { "a metatable", "local o = setmetatable({}, { cache = { 1 } })\nreturn function() return o end",
       "upvalue 'o' of handler.lua:2 metatable .cache", 1, 0, 64 },
     { "a metatable of what has no name",
-      "local l = { setmetatable({}, { 1, 2 }) }\nreturn function() return l end", "upvalue 'l' of handler.lua:2",
-      1, 2, 3 * 64 },
+      "local l = { setmetatable({}, { 1, 2 }) }\nreturn function() return l end",
+      "upvalue 'l' of handler.lua:2", 1, 2, 3 * 64 },
     { "an environment",
       "local f = load('x = {} x.y = {1} return function() return x end', '=chunk', 't', {})()\n"
       "return function() return f end",
@@ -185,10 +186,12 @@ static const struct shape shapes[] = {
       "upvalue 'w' of handler.lua:3", 1, 1, 64 },
     { "no metamethod is asked",
       "local no = function() error('asked') end\n"
-      "local t = setmetatable({ 1 }, { __index = no, __len = no, __pairs = no, __metatable = no, __mode = 1,\n"
+      "local t = setmetatable({ 1 }, { __index = no, __len = no, __pairs = no, __metatable = no, __mode = "
+      "1,\n"
       " __newindex = no, __eq = no, __tostring = no, __call = no })\nreturn function() return t end",
       "upvalue 't' of handler.lua:4", 1, 0, 64 },
-    { "false and nan-like keys", "local t = { [false] = 1, [0.5] = 2, [-1] = 3 }\nreturn function() return t end",
+    { "false and nan-like keys",
+      "local t = { [false] = 1, [0.5] = 2, [-1] = 3 }\nreturn function() return t end",
       "upvalue 't' of handler.lua:2", 3, 0, 64 + 72 },
     { "methods do not make a collection",
       "local M = { kept = { 1 } } for i = 1, 100 do M['f' .. i] = function() end end\n"
@@ -231,8 +234,9 @@ static void bytes_are_about_right(void **context)
 {
     struct subject subject;
     (void)context;
-    open_with(&subject, "local t = {} for i = 1, 20000 do t['key ' .. i] = { id = i, text = 'text ' .. i } end\n"
-                        "return function() return t end",
+    open_with(&subject,
+              "local t = {} for i = 1, 20000 do t['key ' .. i] = { id = i, text = 'text ' .. i } end\n"
+              "return function() return t end",
               32 * MIB);
     quota_collect(&subject.state.quota);
     assert_true(walk(&subject));
@@ -248,7 +252,8 @@ static void large_tables_are_estimated(void **context)
 {
     struct subject subject;
     (void)context;
-    open_with(&subject, "local t = {} for i = 1, 5000 do t[i] = { { i } } end\nreturn function() return t end",
+    open_with(&subject,
+              "local t = {} for i = 1, 5000 do t[i] = { { i } } end\nreturn function() return t end",
               32 * MIB);
     assert_true(walk(&subject));
     uint64_t bytes = find_place(&subject, "upvalue 't' of handler.lua:2")->now.bytes;
@@ -266,7 +271,8 @@ static void nothing_is_left_behind(void **context)
 {
     struct subject subject;
     (void)context;
-    open_with(&subject, "local h for i = 1, 25000 do h = { next = { h } } end\nreturn function() return h end",
+    open_with(&subject,
+              "local h for i = 1, 25000 do h = { next = { h } } end\nreturn function() return h end",
               8 * MIB);
     quota_collect(&subject.state.quota);
     size_t live = subject.state.quota.live, peak = subject.state.quota.peak;
@@ -287,10 +293,12 @@ static void a_million_objects(void **context)
 {
     static const char *const scripts[] = {
         "local h for i = 1, 300000 do h = { h } end return function() return h end",
-        "local h for i = 1, 300000 do local g = h h = function() return g end end return function() return h end",
+        "local h for i = 1, 300000 do local g = h h = function() return g end end return function() return h "
+        "end",
         "local t = {} for i = 1, 300000 do t[i] = { i } end return function() return t end",
         "local t = {} for i = 1, 30000 do t[i] = coroutine.create(print) end return function() return t end",
-        "local c for i = 1, 20000 do local d = c c = coroutine.wrap(function() coroutine.yield() return d end) "
+        "local c for i = 1, 20000 do local d = c c = coroutine.wrap(function() coroutine.yield() return d "
+        "end) "
         "c() end return function() return c end",
         "local o for i = 1, 100000 do o = setmetatable({}, { o }) end return function() return o end",
     };

@@ -121,16 +121,19 @@ static void names_as_the_author_wrote_them(void **context)
     uint32_t by = below(&places, state, PLACE_FIELD, "by");
     uint32_t meta = below(&places, by, PLACE_METATABLE, "");
     assert_described(&places, state, "upvalue 'state' of handler.lua:3");
-    assert_described(&places, below(&places, by, PLACE_FIELD, "id"), "upvalue 'state' of handler.lua:3 .by.id");
+    assert_described(&places, below(&places, by, PLACE_FIELD, "id"),
+                     "upvalue 'state' of handler.lua:3 .by.id");
     assert_described(&places, below(&places, by, PLACE_FIELD, "to-do"),
                      "upvalue 'state' of handler.lua:3 .by[\"to-do\"]");
     assert_described(&places, below(&places, meta, PLACE_FIELD, "cache"),
                      "upvalue 'state' of handler.lua:3 .by metatable .cache");
-    assert_described(&places, below(&places, meta, PLACE_UPVALUE, "inner"), "upvalue 'inner' of handler.lua:3");
+    assert_described(&places, below(&places, meta, PLACE_UPVALUE, "inner"),
+                     "upvalue 'inner' of handler.lua:3");
     assert_described(&places, below(&places, by, PLACE_LOCAL, "item"), "local 'item' of handler.lua:3");
     uint32_t module = below(&places, 0, PLACE_MODULE, "shop.prices");
     assert_described(&places, below(&places, module, PLACE_FIELD, "memo"), "module shop.prices .memo");
-    assert_described(&places, below(&places, 0, PLACE_GLOBAL, "x\n\xff\x1b"), "global 'x\\n\xef\xbf\xbd\\u001b'");
+    assert_described(&places, below(&places, 0, PLACE_GLOBAL, "x\n\xff\x1b"),
+                     "global 'x\\n\xef\xbf\xbd\\u001b'");
     assert_described(&places, below(&places, 0, PLACE_REGISTRY, ""), "registry");
     places_clear(&places);
 }
@@ -198,8 +201,7 @@ static void names_that_grow_alike_are_one_table(void **context)
         assert_true(places_init(&places));
         uint32_t table = below(&places, 0, PLACE_GLOBAL, "countries");
         for (size_t i = 0; i < count; i++)
-            growing[i] =
-                (struct growing){ below(&places, table, PLACE_FIELD, names[i]), 0.25, 0, 25, false };
+            growing[i] = (struct growing){ below(&places, table, PLACE_FIELD, names[i]), 0.25, 0, 25, false };
         grow(&places, growing, count);
         assert_int_equal(find(&places, suspects), count < 4 ? count : 1);
         if (count == 4) {

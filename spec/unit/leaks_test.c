@@ -8,10 +8,9 @@
 static struct leak_suspect *add(struct leaks *leaks, const char *path, uint64_t entries, int64_t now_ns,
                                 bool *ret_new)
 {
-    const struct wire_leak leak = { .entries = entries,
-                                    .entries_per_message = 1,
-                                    .bytes = 100 * entries,
-                                    .bytes_per_message = 112.4 };
+    const struct wire_leak leak = {
+        .entries = entries, .entries_per_message = 1, .bytes = 100 * entries, .bytes_per_message = 112.4
+    };
     const struct leak_names names = { slice_of(path), slice_of("table"), slice_of("a, b") };
     return leaks_add(leaks, 1, &leak, &names, now_ns, ret_new);
 }

@@ -128,22 +128,15 @@ static void write_publish(struct buffer *buffer)
     wire_end(buffer, mark);
 }
 
-static const struct wire_recycled recycled = { .reason = WIRE_RECYCLE_MEMORY,
-                                               .messages = 1,
-                                               .age_ns = 2,
-                                               .heap_bytes = 3,
-                                               .peak_bytes = 4,
-                                               .pause_ns = 5 };
-static const struct wire_leak leak = { .entries = UINT64_MAX,
-                                       .entries_per_message = 1.25,
-                                       .bytes = 1,
-                                       .bytes_per_message = 1e300,
-                                       .share = 0 };
-static const struct wire_looked looked = { .looks = 1,
-                                           .objects = UINT64_MAX,
-                                           .spent_ns = INT64_MAX,
-                                           .alive_ns = 3,
-                                           .complete = 1 };
+static const struct wire_recycled recycled = {
+    .reason = WIRE_RECYCLE_MEMORY, .messages = 1, .age_ns = 2, .heap_bytes = 3, .peak_bytes = 4, .pause_ns = 5
+};
+static const struct wire_leak leak = {
+    .entries = UINT64_MAX, .entries_per_message = 1.25, .bytes = 1, .bytes_per_message = 1e300, .share = 0
+};
+static const struct wire_looked looked = {
+    .looks = 1, .objects = UINT64_MAX, .spent_ns = INT64_MAX, .alive_ns = 3, .complete = 1
+};
 
 static void write_recycled(struct buffer *buffer)
 {

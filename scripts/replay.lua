@@ -130,6 +130,7 @@ local function replay(trial, input, options, report)
     if limits.max_messages > 0 and report.messages >= limits.max_messages then break end
   end
   progress.clear()
+  report:add_leaks(trial:leaks())
   report:finish(trial:recycle(), trial:counts())
   trial:stop()
   trial:write_logs()

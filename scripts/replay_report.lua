@@ -84,6 +84,11 @@ function Report:add(number, outcome)
   if outcome.error then self:add_error(number, outcome) end
 end
 
+function Report:add_leaks(leaks, looking)
+  self.leaks_found = leaks
+  self.looking = looking
+end
+
 function Report:finish(recycled, counts)
   self.seconds = host.now() - self.began
   self.peak_bytes = math.max(self.peak_bytes, recycled.peak)
@@ -104,7 +109,7 @@ function Report:growth()
 end
 
 function Report:leaks()
-  return self.recycled.memory > 0 or self.grown_bytes >= LEAK_BYTES
+  return #self.leaks_found > 0 or self.recycled.memory > 0 or self.grown_bytes >= LEAK_BYTES
 end
 
 ---Which of these words came true.
@@ -173,10 +178,22 @@ function Report:ends(add)
   end
   table.sort(reasons)
   if #reasons > 0 then add(("  %-10s %s\n"):format("recycled", table.concat(reasons, ", "))) end
+  local looking = self.looking
+  if looking.looks > 0 then
+    local share = looking.alive > 0 and 100 * looking.spent / looking.alive or 0
+    add(("  %-10s %s, %s; %.2f %% of the time%s\n"):format("leaks", #self.leaks_found > 0
+      and counted(#self.leaks_found, "found", "found") or "none found", counted(looking.looks, "look"), share,
+      looking.complete and "" or "; there are more objects than can be looked at"))
+  end
   if self.deaths > 0 then add(("  %-10s %s\n"):format("workers", counted(self.deaths, "died", "died"))) end
 end
 
 function Report:lists(add)
+  if #self.leaks_found > 0 then add("\nleaks\n") end
+  for _, leak in ipairs(self.leaks_found) do
+    add(("  %s\n"):format(leak.text))
+    if leak.sample ~= "" then add(("    keys: %s\n"):format(leak.sample)) end
+  end
   if #self.errors > 0 then add("\nerrors\n") end
   for _, group in ipairs(self.errors) do
     add(("  %12s  %s: %s (first on line %d)\n"):format(with_commas(group.count) .. "x", group.cause,
@@ -215,7 +232,11 @@ end
 
 ---The report for machines: one JSON object on one line. Times are in seconds, sizes in bytes.
 function Report:as_json(seen)
-  local times = self.times
+  local times, leaks = self.times, {}
+  for i, leak in ipairs(self.leaks_found) do
+    leaks[i] = {}
+    for name, value in pairs(leak) do leaks[i][name] = name ~= "text" and value or nil end
+  end
   local parts = {
     { "messages", cjson.encode(self.messages) },
     { "seconds", cjson.encode(self.seconds) },
@@ -227,6 +248,8 @@ function Report:as_json(seen)
     { "published", cjson.encode(self.published) },
     { "recycled", cjson.encode(self.recycled) },
     { "deaths", cjson.encode(self.deaths) },
+    { "leaks", json_list(leaks) },
+    { "looking", cjson.encode(self.looking) },
     { "errors", json_list(self.errors) },
     { "other_errors", cjson.encode(self.other_errors) },
     { "skipped", cjson.encode(self.skipped) },
@@ -243,6 +266,6 @@ return function()
     verdicts = { ack = 0, retry = 0, requeue = 0, reject = 0, error = 0 },
     settlements = { ack = 0, retry = 0, requeue = 0, reject = 0 },
     published = 0, peak_bytes = 0, times = new_times(),
-    errors = {}, groups = {}, other_errors = 0,
+    errors = {}, groups = {}, other_errors = 0, leaks_found = {},
   }, Report)
 end

@@ -1,7 +1,8 @@
 -- Builds the environment that a handler lives in: what a script may see, and nothing else. Run once in each
 -- new Lua state by worker/sandbox.c, which passes what C brings: `host.cache`, `host.log`, `host.memory`,
 -- `host.cjson`, `host["cjson.safe"]`, `host.load_module`, `host.enter_json`, `host.enter_coroutine`,
--- `host.tripped`. Returns the environment, and the function that seals its globals.
+-- `host.tripped`. Returns the environment, the function that seals its globals, and where all of it is for
+-- who looks through the heap (worker/heap_walk.c): globals and modules by name, and the contents of shells.
 --
 -- Library tables and the globals are handed out as empty shells whose contents are reached by __index: what
 -- is read comes from the contents, what is written meets __newindex. The few functions that write past a
@@ -298,4 +299,4 @@ end
 
 jit.on()
 
-return environment, seal
+return environment, seal, globals, modules, contents

@@ -86,6 +86,14 @@ function Worker:recycle()
   return self.trial:recycle()
 end
 
+---What grows with every message: looks for leaks, and gives what was found now and before.
+---@return table[] leaks { path, kind, entries, entries_per_message, bytes, bytes_per_message, sample }
+function Worker:leaks()
+  local leaks = self.trial:leaks()
+  for _, leak in ipairs(leaks) do leak.text = nil end -- a line of replay's report
+  return leaks
+end
+
 ---The shared cache, with the functions that handlers have (but `space`).
 ---@return table cache
 function Worker:cache()

@@ -32,6 +32,15 @@ describe("a handler that leaks", function()
     assert(counts.recycled.memory >= 10, ("recycled %d times"):format(counts.recycled.memory))
   end)
 
+  it("is told which variable it is", function()
+    for i = 1, 100 do deliver(i) end
+    local leaks = worker:leaks()
+    assert.equal(1, #leaks)
+    assert.same({ "upvalue 'kept' of handler.lua:13", "array" }, { leaks[1].path, leaks[1].kind })
+    assert.equal(1, leaks[1].entries_per_message)
+    assert(leaks[1].bytes_per_message >= BODY and leaks[1].bytes_per_message < BODY + 1024)
+  end)
+
   it("begins again with nothing", function()
     for i = 1, 16 do deliver(i) end
     assert(worker:recycle().memory >= 16 * BODY)

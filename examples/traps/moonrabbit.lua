@@ -12,5 +12,6 @@ return {
       limits = { deadline = "200ms", grace = "200ms" },
     },
     { queue = "trap-backlog", handler = "backlog.lua", declare = {} },
+    { queue = "trap-registry", handler = "registry.lua", declare = {} },
   },
 }

@@ -66,6 +66,17 @@ describe("the trap of", function()
     assert.equal("ack", worker:deliver({ body = { id = 2 } }).verdict)
   end)
 
+  it("a table that only grows: it is named", function()
+    open "registry.lua"
+    for id = 1, 800 do worker:deliver { body = { id = id } } end
+    local leaks = worker:leaks()
+    assert.equal(1, #leaks)
+    assert.same({ "upvalue 'open' of registry.lua:16", "table", 200 },
+      { leaks[1].path, leaks[1].kind, leaks[1].entries })
+    assert(math.abs(leaks[1].entries_per_message - 0.25) < 0.01)
+    assert.matches("order %d+, order %d+", leaks[1].sample)
+  end)
+
   it("a queue without a limit: no number says so", function()
     local function assert_refused(says, options)
       options.config = here .. "moonrabbit.lua"

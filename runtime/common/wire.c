@@ -1,6 +1,7 @@
 /* Encoding and decoding of the frames between host and worker; see wire.h. */
 #include "common/wire.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Fixed structs travel field by field: PUT appends one to a buffer, TAKE takes one off a cursor. */
@@ -78,6 +79,7 @@ void wire_add_setup(struct buffer *buffer, const struct wire_setup *setup)
     PUT(buffer, setup->decode);
     PUT(buffer, setup->log_level);
     PUT(buffer, setup->seccomp);
+    PUT(buffer, setup->on_trial);
 }
 
 void wire_add_result(struct buffer *buffer, const struct wire_result *result)
@@ -116,6 +118,24 @@ void wire_add_publish(struct buffer *buffer, const struct wire_publish *publish)
     PUT(buffer, publish->body_bytes);
 }
 
+void wire_add_leak(struct buffer *buffer, const struct wire_leak *leak)
+{
+    PUT(buffer, leak->entries);
+    PUT(buffer, leak->entries_per_message);
+    PUT(buffer, leak->bytes);
+    PUT(buffer, leak->bytes_per_message);
+    PUT(buffer, leak->share);
+}
+
+void wire_add_looked(struct buffer *buffer, const struct wire_looked *looked)
+{
+    PUT(buffer, looked->looks);
+    PUT(buffer, looked->objects);
+    PUT(buffer, looked->spent_ns);
+    PUT(buffer, looked->alive_ns);
+    PUT(buffer, looked->complete);
+}
+
 void wire_stamp_deliver(char *to, const struct wire_deliver *deliver)
 {
     uint32_t size = WIRE_DELIVER_BYTES + deliver->attributes_bytes + deliver->body_bytes;
@@ -144,6 +164,7 @@ bool wire_take_setup(struct slice *payload, struct wire_setup *setup)
     COPY(cursor, setup->decode);
     COPY(cursor, setup->log_level);
     COPY(cursor, setup->seccomp);
+    COPY(cursor, setup->on_trial);
     return true;
 }
 
@@ -233,6 +254,44 @@ bool wire_take_publish(struct slice *payload, struct wire_publish *publish)
         return false;
     *payload = rest;
     *publish = taken;
+    return true;
+}
+
+static bool is_measure(double number)
+{
+    return isfinite(number) && number >= 0;
+}
+
+bool wire_take_leak(struct slice *payload, struct wire_leak *leak)
+{
+    struct slice rest = *payload;
+    struct wire_leak taken;
+    const char *cursor = take(&rest, WIRE_LEAK_BYTES);
+    if (!cursor)
+        return false;
+    COPY(cursor, taken.entries);
+    COPY(cursor, taken.entries_per_message);
+    COPY(cursor, taken.bytes);
+    COPY(cursor, taken.bytes_per_message);
+    COPY(cursor, taken.share);
+    if (!is_measure(taken.entries_per_message) || !is_measure(taken.bytes_per_message) ||
+        !is_measure(taken.share))
+        return false;
+    *payload = rest;
+    *leak = taken;
+    return true;
+}
+
+bool wire_take_looked(struct slice *payload, struct wire_looked *looked)
+{
+    const char *cursor = take(payload, WIRE_LOOKED_BYTES);
+    if (!cursor)
+        return false;
+    COPY(cursor, looked->looks);
+    COPY(cursor, looked->objects);
+    COPY(cursor, looked->spent_ns);
+    COPY(cursor, looked->alive_ns);
+    COPY(cursor, looked->complete);
     return true;
 }
 

@@ -21,6 +21,7 @@ enum wire_type {
     WIRE_DELIVER = 2, /* struct wire_deliver, then attributes of the message, then the body */
     WIRE_STOP = 3,    /* empty: answer what is at hand, run teardown, exit 0 */
     WIRE_RECYCLE = 4, /* empty: take a new Lua state before the next message */
+    WIRE_LOOK = 5,    /* empty: look for leaks now, and tell */
     /* worker to host */
     WIRE_READY = 16,    /* struct wire_ready: the script is loaded and setup has run */
     WIRE_FAILED = 17,   /* TEXT: the script does not load; the worker exits after it */
@@ -29,7 +30,9 @@ enum wire_type {
     WIRE_RECYCLED = 20, /* struct wire_recycled: the Lua state was exchanged for a new one */
     /* A message to publish: struct wire_publish, its attributes, and the body or the first piece of it. */
     WIRE_PUBLISH = 21,
-    WIRE_PIECE = 22, /* the next piece of the body of the WIRE_PUBLISH before it, at least one byte */
+    WIRE_PIECE = 22,  /* the next piece of the body of the WIRE_PUBLISH before it, at least one byte */
+    WIRE_LEAK = 23,   /* struct wire_leak, then TEXT (the path), KEY (its kind), STRING (a sample of keys) */
+    WIRE_LOOKED = 24, /* struct wire_looked: the answer to a WIRE_LOOK, behind the WIRE_LEAKs */
 };
 
 /* What a handler publishes waits in the worker until the handler has succeeded. Then its WIRE_PUBLISH frames,
@@ -98,6 +101,7 @@ struct wire_setup {
     uint8_t decode;    /* enum wire_decode */
     uint8_t log_level; /* enum log_level: the worker sends nothing below it */
     uint8_t seccomp;   /* whether the worker filters its system calls */
+    uint8_t on_trial;  /* whether leaks are looked for from the first messages on, whatever it costs */
 };
 
 struct wire_deliver {
@@ -143,6 +147,24 @@ struct wire_recycled {
         pause_ns; /* from its last message to the new state's readiness: teardown, closing, loading, setup */
 };
 
+/* A variable that grows with every message. */
+struct wire_leak {
+    uint64_t entries; /* in it now; 0 where it is no table */
+    double entries_per_message;
+    uint64_t bytes; /* of it and all that is in it, about */
+    double bytes_per_message;
+    double share; /* of the worker's time until now that went into looking for leaks */
+};
+
+/* How leaks were looked for, since the worker began. */
+struct wire_looked {
+    uint64_t looks;
+    uint64_t objects; /* that the last of them found */
+    int64_t spent_ns; /* on all of them */
+    int64_t alive_ns; /* since the worker began */
+    uint8_t complete; /* false: there are more objects than can be looked at */
+};
+
 struct wire_log {
     uint8_t level; /* enum log_level */
 };
@@ -155,15 +177,20 @@ struct wire_publish {
 
 enum {
     WIRE_HEADER_BYTES = 8,
-    WIRE_SETUP_BYTES = 51,
+    WIRE_SETUP_BYTES = 52,
     WIRE_DELIVER_BYTES = 25,
     WIRE_RESULT_BYTES = 29,
     WIRE_READY_BYTES = 8,
     WIRE_LOG_BYTES = 1,
     WIRE_RECYCLED_BYTES = 41,
     WIRE_PUBLISH_BYTES = 16,
-    WIRE_ATTRIBUTE_BYTES = 5,    /* in front of each attribute's bytes */
-    WIRE_TEXT_MAX = 4096,        /* longer reasons and errors are cut by the sender */
+    WIRE_LEAK_BYTES = 40,
+    WIRE_LOOKED_BYTES = 33,
+    WIRE_ATTRIBUTE_BYTES = 5, /* in front of each attribute's bytes */
+    WIRE_TEXT_MAX = 4096,     /* longer reasons and errors are cut by the sender */
+    WIRE_LEAK_PATH_MAX = 512, /* cut by the sender, as the next two are */
+    WIRE_LEAK_KIND_MAX = 32,
+    WIRE_LEAK_SAMPLE_MAX = 256,
     WIRE_REPORT_MAX = 64 * 1024, /* payload of any frame from worker to host */
     WIRE_NAME_MAX = 255,         /* an AMQP short string: exchange, routing key, most properties */
     WIRE_PUBLISH_ATTRIBUTES_MAX = 48 * 1024, /* of one WIRE_PUBLISH: they fit its frame */
@@ -206,6 +233,8 @@ void wire_add_ready(struct buffer *buffer, const struct wire_ready *ready);
 void wire_add_log(struct buffer *buffer, const struct wire_log *log);
 void wire_add_recycled(struct buffer *buffer, const struct wire_recycled *recycled);
 void wire_add_publish(struct buffer *buffer, const struct wire_publish *publish);
+void wire_add_leak(struct buffer *buffer, const struct wire_leak *leak);
+void wire_add_looked(struct buffer *buffer, const struct wire_looked *looked);
 
 /* Writes header and struct of a WIRE_DELIVER at `to` (WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES bytes): the host
  * keeps attributes and body behind it as they came, and stamps seq and attempt anew each time it hands the
@@ -223,6 +252,10 @@ bool wire_take_recycled(struct slice *payload,
                         struct wire_recycled *recycled); /* with a reason that there is */
 /* Where the attributes are whole and not too large, and no more than the body follows them. */
 bool wire_take_publish(struct slice *payload, struct wire_publish *publish);
+
+/* With figures that are numbers, and none of them negative. */
+bool wire_take_leak(struct slice *payload, struct wire_leak *leak);
+bool wire_take_looked(struct slice *payload, struct wire_looked *looked);
 
 struct wire_attribute {
     uint8_t id;

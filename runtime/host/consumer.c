@@ -528,6 +528,13 @@ static void on_recycled(void *owner, struct worker_process *worker, const struct
     recycles_add(&consumer->recycles, consumer->config, worker->lane, recycled);
 }
 
+static void on_leak(void *owner, struct worker_process *worker, const struct wire_leak *leak,
+                    const struct leak_names *names)
+{
+    struct consumer *consumer = owner;
+    leaks_take(&consumer->leaks, consumer->config->name, worker->lane, leak, names);
+}
+
 static void on_started(void *owner)
 {
     struct consumer *consumer = owner;
@@ -568,6 +575,7 @@ static const struct pool_events pool_events = {
     .published = on_published,
     .log = on_log,
     .recycled = on_recycled,
+    .leak = on_leak,
     .gone = on_gone,
     .started = on_started,
     .reloaded = on_reloaded,

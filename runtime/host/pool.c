@@ -222,6 +222,21 @@ static void on_recycled(void *owner, struct worker_process *worker, const struct
     pool->events->recycled(pool->owner, worker, recycled);
 }
 
+static void on_leak(void *owner, struct worker_process *worker, const struct wire_leak *leak,
+                    const struct leak_names *names)
+{
+    struct pool *pool = owner;
+    pool->events->leak(pool->owner, worker, leak, names);
+}
+
+/* Nobody asks here: workers look by themselves. */
+static void on_looked(void *owner, struct worker_process *worker, const struct wire_looked *looked)
+{
+    (void)owner;
+    (void)worker;
+    (void)looked;
+}
+
 /* What it said itself is the better reason; a script that does not load is the user's to mend. */
 static void explain_failed_start(const struct worker_process *worker, struct error *error)
 {
@@ -336,6 +351,8 @@ static const struct worker_events worker_events = {
     .published = on_published,
     .log = on_log,
     .recycled = on_recycled,
+    .leak = on_leak,
+    .looked = on_looked,
     .gone = on_gone,
 };
 

@@ -27,6 +27,8 @@ struct pool_events {
     void (*published)(void *owner, struct worker_process *worker, struct slice message);
     void (*log)(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes);
     void (*recycled)(void *owner, struct worker_process *worker, const struct wire_recycled *recycled);
+    void (*leak)(void *owner, struct worker_process *worker, const struct wire_leak *leak,
+                 const struct leak_names *names);
     /* The worker is no more; its deliveries are to be taken back. It is freed after the call. */
     void (*gone)(void *owner, struct worker_process *worker);
     /* The last word on a start (or on a reload): it succeeded, or not. A failed reload leaves the old set at

@@ -323,6 +323,38 @@ static void take_recycled(struct worker_process *worker, struct slice payload)
     worker->events->recycled(worker->owner, worker, &recycled);
 }
 
+/* An attribute that may have so many bytes; left out it is empty. */
+static bool take_name(struct slice attributes, enum wire_attribute_id id, size_t most, struct slice *ret_name)
+{
+    *ret_name = slice_of("");
+    (void)wire_find(attributes, id, ret_name);
+    return ret_name->size <= most;
+}
+
+static void take_leak(struct worker_process *worker, struct slice payload)
+{
+    struct wire_leak leak;
+    struct leak_names names;
+    if (worker->was_ready && wire_take_leak(&payload, &leak) &&
+        take_name(payload, WIRE_TEXT, WIRE_LEAK_PATH_MAX, &names.path) &&
+        take_name(payload, WIRE_KEY, WIRE_LEAK_KIND_MAX, &names.kind) &&
+        take_name(payload, WIRE_STRING, WIRE_LEAK_SAMPLE_MAX, &names.sample) && names.path.size > 0)
+        worker->events->leak(worker->owner, worker, &leak, &names);
+    else
+        distrust(worker, "it told of a leak in a way that cannot be read");
+}
+
+static void take_looked(struct worker_process *worker, struct slice payload)
+{
+    struct wire_looked looked;
+    if (worker->looking == 0 || !wire_take_looked(&payload, &looked)) {
+        distrust(worker, "it answered a question about leaks that it was never asked");
+        return;
+    }
+    worker->looking--;
+    worker->events->looked(worker->owner, worker, &looked);
+}
+
 static void take_frame(struct worker_process *worker, const struct wire_frame *frame)
 {
     struct slice payload = frame->payload;
@@ -348,6 +380,12 @@ static void take_frame(struct worker_process *worker, const struct wire_frame *f
         break;
     case WIRE_RECYCLED:
         take_recycled(worker, payload);
+        break;
+    case WIRE_LEAK:
+        take_leak(worker, payload);
+        break;
+    case WIRE_LOOKED:
+        take_looked(worker, payload);
         break;
     case WIRE_FAILED:
         take_failed(worker, payload);
@@ -487,6 +525,7 @@ static void send_setup(struct worker_process *worker, const struct worker_origin
         .decode = (uint8_t)config->decode,
         .log_level = (uint8_t)log_get_level(),
         .seccomp = origin->seccomp,
+        .on_trial = origin->on_trial,
     };
     size_t mark = wire_begin(&worker->out, WIRE_SETUP);
     wire_add_setup(&worker->out, &setup);
@@ -633,6 +672,14 @@ void worker_recycle(struct worker_process *worker)
 {
     if (worker->state == WORKER_READY && worker->fd >= 0)
         send_empty(worker, WIRE_RECYCLE);
+}
+
+void worker_look(struct worker_process *worker)
+{
+    if (worker->state != WORKER_READY || worker->fd < 0)
+        return;
+    worker->looking++;
+    send_empty(worker, WIRE_LOOK);
 }
 
 void worker_stop(struct worker_process *worker)

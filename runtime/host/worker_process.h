@@ -34,6 +34,13 @@ enum {
 
 struct worker_process;
 
+/* What a WIRE_LEAK speaks of, in words: within their bounds, and else whatever the worker likes. */
+struct leak_names {
+    struct slice path;
+    struct slice kind;
+    struct slice sample;
+};
+
 /* None of them may free the worker but `gone`, which is the last. */
 struct worker_events {
     void (*ready)(void *owner, struct worker_process *worker);
@@ -45,6 +52,9 @@ struct worker_events {
     void (*published)(void *owner, struct worker_process *worker, struct slice message);
     void (*log)(void *owner, struct worker_process *worker, enum log_level level, struct slice attributes);
     void (*recycled)(void *owner, struct worker_process *worker, const struct wire_recycled *recycled);
+    void (*leak)(void *owner, struct worker_process *worker, const struct wire_leak *leak,
+                 const struct leak_names *names);
+    void (*looked)(void *owner, struct worker_process *worker, const struct wire_looked *looked);
     void (*gone)(void *owner, struct worker_process *worker);
 };
 
@@ -72,6 +82,7 @@ struct worker_process {
     uint64_t messages_bytes_max;
     uint32_t piece_missing; /* of the body of the last */
     uint64_t next_seq;
+    unsigned looking;      /* answers to WIRE_LOOK that have not come */
     unsigned unanswered;   /* deliveries sent, results not come; some may have left the ledger meanwhile */
     bool was_ready;        /* it has sent WIRE_READY */
     bool ran_over;         /* ended because it made no progress */
@@ -92,8 +103,9 @@ struct worker_process {
 /* What every worker is started from; both descriptors are the program's. */
 struct worker_origin {
     int program_fd;
-    int cache_fd; /* of the shared cache */
-    bool seccomp; /* whether workers filter their system calls */
+    int cache_fd;  /* of the shared cache */
+    bool seccomp;  /* whether workers filter their system calls */
+    bool on_trial; /* whether they look for leaks from the first messages on, whatever it costs */
 };
 
 /* The descriptor of this program's own file, from which workers are started even after the file was replaced.
@@ -122,6 +134,9 @@ uint64_t worker_revoke(struct worker_process *worker, uint64_t seq);
 
 /* Asks for a new Lua state before the next message. */
 void worker_recycle(struct worker_process *worker);
+
+/* Asks what grows in it: it tells by `leak`, and then by `looked`. */
+void worker_look(struct worker_process *worker);
 
 /* Asks for an end in order: the worker answers what it has, runs teardown and exits. */
 void worker_stop(struct worker_process *worker);

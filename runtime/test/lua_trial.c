@@ -251,6 +251,45 @@ static int recycle(lua_State *lua)
     return 1;
 }
 
+static void push_leak(lua_State *lua, const struct leak_suspect *suspect)
+{
+    char line[LEAK_LINE_MAX];
+    lua_createtable(lua, 0, 8);
+    lua_pushstring(lua, suspect->path);
+    lua_setfield(lua, -2, "path");
+    lua_pushstring(lua, suspect->kind);
+    lua_setfield(lua, -2, "kind");
+    lua_pushstring(lua, suspect->sample);
+    lua_setfield(lua, -2, "sample");
+    lua_pushstring(lua, leaks_describe(suspect, line));
+    lua_setfield(lua, -2, "text");
+    set_number(lua, "entries", (double)suspect->entries);
+    set_number(lua, "entries_per_message", suspect->entries_per_message);
+    set_number(lua, "bytes", (double)suspect->bytes);
+    set_number(lua, "bytes_per_message", suspect->bytes_per_message);
+}
+
+/* -> what leaks, how it was looked for */
+static int leaks(lua_State *lua)
+{
+    struct bench *bench = check_bench(lua);
+    const struct trial *trial = &bench->trial;
+    trial_look(&bench->trial);
+    lua_createtable(lua, (int)trial->leaks.count, 0);
+    for (unsigned i = 0; i < trial->leaks.count; i++) {
+        push_leak(lua, &trial->leaks.suspects[i]);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_createtable(lua, 0, 4);
+    set_number(lua, "looks", (double)trial->looked.looks);
+    set_number(lua, "objects", (double)trial->looked.objects);
+    set_number(lua, "spent", (double)trial->looked.spent_ns / 1e9);
+    set_number(lua, "alive", (double)trial->looked.alive_ns / 1e9);
+    lua_pushboolean(lua, trial->looked.complete);
+    lua_setfield(lua, -2, "complete");
+    return 2;
+}
+
 static int cache(lua_State *lua)
 {
     struct bench *bench = check_bench(lua);
@@ -489,6 +528,7 @@ static const luaL_Reg methods[] = {
     { "deliver", deliver },
     { "check", check_message },
     { "recycle", recycle },
+    { "leaks", leaks },
     { "stop", stop },
     { "cache", cache },
     { "move_clock", move_clock },

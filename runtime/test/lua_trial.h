@@ -19,6 +19,8 @@
  *                           published = }
  *     check(message): raises what is wrong with it
  *     recycle() -> { messages =, memory =, peak = }
+ *     leaks() -> { { path =, kind =, sample =, text =, entries =, entries_per_message =, bytes =,
+ *                    bytes_per_message = }, … }, { looks =, objects =, spent =, alive =, complete = }
  *     cache() -> functions of the module cache
  *     move_clock(seconds)
  *     logs(), published() -> what belongs to no message, since last asked

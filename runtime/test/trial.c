@@ -110,6 +110,22 @@ static void on_recycled(void *owner, struct worker_process *worker, const struct
         set_logs_aside(trial);
 }
 
+static void on_leak(void *owner, struct worker_process *worker, const struct wire_leak *leak,
+                    const struct leak_names *names)
+{
+    struct trial *trial = owner;
+    bool is_new;
+    (void)leaks_add(&trial->leaks, worker->lane, leak, names, clock_now_ns(), &is_new);
+}
+
+static void on_looked(void *owner, struct worker_process *worker, const struct wire_looked *looked)
+{
+    struct trial *trial = owner;
+    (void)worker;
+    trial->looked = *looked;
+    trial->has_looked = true;
+}
+
 static void on_gone(void *owner, struct worker_process *worker)
 {
     (void)worker;
@@ -133,6 +149,8 @@ static const struct worker_events worker_events = {
     .published = on_published,
     .log = on_log,
     .recycled = on_recycled,
+    .leak = on_leak,
+    .looked = on_looked,
     .gone = on_gone,
 };
 
@@ -207,7 +225,7 @@ bool trial_init(struct trial *trial, const struct config *config, const struct c
     const struct cache_config cache = { .memory_bytes = (size_t)config->cache.memory_bytes,
                                         .entries = (size_t)config->cache.entries,
                                         .ttl_ns = config->cache.ttl_ns };
-    *trial = (struct trial){ .origin = { .program_fd = -1, .cache_fd = -1 },
+    *trial = (struct trial){ .origin = { .program_fd = -1, .cache_fd = -1, .on_trial = true },
                              .config = consumer,
                              .log_level = config->log_level };
     buffer_init(&trial->logs, TRIAL_LOGS_BYTES_MAX);
@@ -335,6 +353,18 @@ bool trial_recycle(struct trial *trial, struct wire_recycled *ret, struct error 
         return refuse_start(trial, error);
     *ret = trial->last_recycled;
     return true;
+}
+
+void trial_look(struct trial *trial)
+{
+    ev_now_update(trial->loop);
+    (void)ev_run(trial->loop, EVRUN_NOWAIT);
+    trial->has_looked = false;
+    if (!trial->worker || trial->gone)
+        return;
+    worker_look(trial->worker);
+    while (!trial->gone && !trial->has_looked)
+        (void)ev_run(trial->loop, EVRUN_ONCE);
 }
 
 void trial_stop(struct trial *trial)

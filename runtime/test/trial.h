@@ -14,6 +14,7 @@
 #include "common/error.h"
 #include "common/wire.h"
 #include "host/config.h"
+#include "host/leaks.h"
 #include "host/ledger.h"
 #include "host/ruling.h"
 #include "host/worker_process.h"
@@ -75,9 +76,12 @@ struct trial {
     uint64_t processes; /* that have loaded the script so far */
     uint64_t recycled[WIRE_RECYCLE_REASONS];
     struct wire_recycled last_recycled; /* reason NONE where there was none yet */
-    struct trial_outcome *outcome;      /* of the message at hand; else NULL */
-    bool answered;                      /* the message at hand, or the last one */
-    bool gone;                          /* the worker is WORKER_GONE */
+    struct leaks leaks;                 /* told so far, by all processes and states */
+    struct wire_looked looked;          /* the last answer to trial_look */
+    bool has_looked;
+    struct trial_outcome *outcome; /* of the message at hand; else NULL */
+    bool answered;                 /* the message at hand, or the last one */
+    bool gone;                     /* the worker is WORKER_GONE */
 };
 
 /* Starts the worker and waits until the script is loaded; false with error where it does not load. Both
@@ -92,6 +96,10 @@ bool trial_deliver(struct trial *trial, const struct trial_message *message, str
 
 /* Exchanges the Lua state for a new one, after a full collection: what *ret has in heap_bytes lived. */
 bool trial_recycle(struct trial *trial, struct wire_recycled *ret, struct error *error);
+
+/* Looks for leaks: what has grown in the state until now joins trial.leaks, and trial.looked tells of the
+ * looking. A worker that is gone, and nothing has been delivered since, has nothing left that could leak. */
+void trial_look(struct trial *trial);
 
 /* Lets the worker run its teardown and exit; nothing may be delivered after it. */
 void trial_stop(struct trial *trial);

@@ -73,6 +73,15 @@ static bool look(struct quota *quota, size_t wanted)
     return wanted <= quota->refuse_at;
 }
 
+void quota_set_aside(struct quota *quota, bool aside)
+{
+    quota->aside = aside;
+    if (aside)
+        quota->aside_peak = quota->peak;
+    else
+        quota->peak = quota->used > quota->aside_peak ? quota->used : quota->aside_peak;
+}
+
 bool quota_has_stack(struct quota *quota)
 {
     const char *here = __builtin_frame_address(0);
@@ -143,7 +152,8 @@ static void *allocate(void *data, void *block, size_t old_bytes, size_t new_byte
 {
     struct quota *quota = data;
     size_t wanted = quota->used - block_bytes(old_bytes) + block_bytes(new_bytes);
-    if (new_bytes > old_bytes && ((wanted > quota->watch && !look(quota, wanted)) || !quota_has_stack(quota)))
+    if (new_bytes > old_bytes && !quota->aside &&
+        ((wanted > quota->watch && !look(quota, wanted)) || !quota_has_stack(quota)))
         return NULL;
     void *moved = change(quota, block, old_bytes, new_bytes);
     if (!moved && new_bytes > 0) {

@@ -46,6 +46,8 @@ struct quota {
     size_t watch;  /* `used` past this: look at the limit and the pace */
     size_t stride; /* how far that was away when it was set */
     struct stack_room stack;
+    bool aside;         /* memory is taken that is not the script's: it is not measured by the limit */
+    size_t aside_peak;  /* `peak` before that */
     lua_State *at_work; /* the coroutine that calls cjson: where its errors go; see json_memory.h */
 };
 
@@ -80,6 +82,10 @@ void *quota_allocate_anyway(struct quota *quota, size_t bytes);
 /* Looks how deep the native stack is, and trips where it is too deep; false where it is so deep that there is
  * no memory for going on. */
 bool quota_has_stack(struct quota *quota);
+
+/* Between messages, around what the worker does in the state for itself: what it takes is never refused, and
+ * is no part of the script's peak. It has to be garbage afterwards. */
+void quota_set_aside(struct quota *quota, bool aside);
 
 /* Collects all garbage there is. Only between messages. */
 void quota_collect(struct quota *quota);

@@ -4,6 +4,7 @@
 
 #include "common/scripts.h"
 #include "worker/handler.h"
+#include "worker/heap_walk.h"
 #include "worker/lua_cache.h"
 #include "worker/lua_log.h"
 #include "worker/lua_memory.h"
@@ -126,7 +127,12 @@ static void install_environment(struct state *state, lua_State *lua)
 {
     load_prelude(lua);
     push_host(state, lua);
-    call(lua, 1, 2);
+    lua_pushvalue(lua, -1);
+    state_set_slot(lua, STATE_HOST);
+    call(lua, 1, 5);
+    state_set_slot(lua, STATE_CONTENTS);
+    state_set_slot(lua, STATE_MODULES);
+    state_set_slot(lua, STATE_GLOBALS);
     state_set_slot(lua, STATE_SEAL);
     lua_replace(lua, LUA_GLOBALSINDEX);
 }
@@ -138,4 +144,5 @@ void sandbox_install(struct state *state, lua_State *lua)
     install_environment(state, lua);
     script_install(state, lua);
     handler_install(state, lua);
+    heap_walk_install(state, lua);
 }

@@ -36,11 +36,17 @@ enum state_slot {
     STATE_TAKE_MESSAGE, /* () -> message object, body as a string; see handler.c */
     STATE_TAKE_WORKER,  /* () -> the object of setup and teardown; see script.c */
     STATE_DECODE_JSON,  /* (string) -> value; the host's own cjson, out of the script's reach */
+    STATE_WALK,         /* (the script's three functions): through all of the heap; see heap_walk.c */
     STATE_HANDLE,       /* the script's three: the last two may be nil */
     STATE_SETUP,
     STATE_TEARDOWN,
     STATE_SLOTS = STATE_TEARDOWN,
-    STATE_HEADERS, /* in the registry only: the headers of the message at hand, or false; see lua_message.c */
+    /* In the registry only. */
+    STATE_HEADERS,  /* the headers of the message at hand, or false; see lua_message.c */
+    STATE_HOST,     /* what C brings to scripts/sandbox.lua */
+    STATE_GLOBALS,  /* what scripts see as globals, by name; this and the next two are that file's own */
+    STATE_MODULES,  /* what they have required, by name */
+    STATE_CONTENTS, /* libraries as scripts see them, and what is in them */
 };
 
 /* What the worker was set up for. */
@@ -65,6 +71,7 @@ struct state {
     const struct message *message; /* the one at hand; NULL between messages */
     uint64_t generation;         /* of the message, setup or teardown at hand: tickets of another are over */
     uint64_t headers_generation; /* of the headers that lua_message.c keeps; 0: none */
+    struct walk *walk;           /* the one through the heap that goes on; else NULL */
     struct outbox outbox;        /* what is published by it, until it has succeeded */
     struct note note;            /* error, reason or what else there is to say of the last call */
     size_t note_message;         /* how much of `note` is the error itself, the traceback aside */

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "worker/confine.h"
 #include "worker/handler.h"
+#include "worker/leak_watch.h"
 #include "worker/link.h"
 #include "worker/message.h"
 #include "worker/recycle.h"
@@ -38,6 +39,7 @@ struct worker {
     struct home home;
     struct state state;
     struct recycle recycle;
+    struct leak_watch leaks;
     struct message message; /* the delivery at hand */
 };
 
@@ -67,6 +69,7 @@ static bool worker_open(struct worker *worker, struct error *error)
 static void worker_close(struct worker *worker)
 {
     state_close(&worker->state);
+    leak_watch_close(&worker->leaks);
     tick_close(&worker->tick);
     link_close(&worker->link);
     board_close(worker->board);
@@ -124,6 +127,8 @@ static bool load(struct worker *worker)
 {
     struct error error;
     struct assignment *assignment = &worker->assignment;
+    /* Without memory for it there are no reports; a script that loads is more important. */
+    (void)leak_watch_open(&worker->leaks, assignment->limits.on_trial);
     bool loaded = folder_open(&assignment->folder, assignment->script, &error) &&
                   confine_script(&assignment->folder, &assignment->limits, &error) &&
                   state_open(&worker->state, assignment, &worker->link, &error) &&
@@ -133,6 +138,7 @@ static bool load(struct worker *worker)
         wire_add_ready(link_begin(&worker->link, WIRE_READY), &ready);
         link_end(&worker->link);
         try_recycle_memory(worker);
+        leak_watch_begin(&worker->leaks, &worker->state);
     } else {
         send_text(worker, WIRE_FAILED, error.text);
     }
@@ -145,10 +151,12 @@ static enum step renew(struct worker *worker, enum wire_recycle_reason reason)
 {
     struct error error;
     struct wire_recycled told;
+    leak_watch_end(&worker->leaks, &worker->state, reason);
     bool renewed = recycle_run(&worker->recycle, &worker->state, reason, &told, &error);
     if (renewed) {
         wire_add_recycled(link_begin(&worker->link, WIRE_RECYCLED), &told);
         link_end(&worker->link);
+        leak_watch_begin(&worker->leaks, &worker->state);
         return GO_ON;
     }
     send_text(worker, WIRE_FAILED, error.text);
@@ -191,6 +199,8 @@ static enum step deliver(struct worker *worker, struct slice payload)
     send_result(worker, &outcome, ended_ns - began_ns);
     if (claimed)
         reason = recycle_after_message(&worker->recycle, &worker->state, ended_ns);
+    if (claimed && reason == WIRE_RECYCLE_NONE)
+        leak_watch_message(&worker->leaks, &worker->state, ended_ns);
     return reason == WIRE_RECYCLE_NONE ? GO_ON : renew(worker, reason);
 }
 
@@ -201,6 +211,9 @@ static enum step take(struct worker *worker, const struct wire_frame *frame)
         return deliver(worker, frame->payload);
     case WIRE_RECYCLE:
         return renew(worker, WIRE_RECYCLE_ASKED);
+    case WIRE_LOOK:
+        leak_watch_answer(&worker->leaks, &worker->state);
+        return GO_ON;
     case WIRE_STOP:
         return STOP;
     default:

@@ -162,6 +162,16 @@
 ---@field logs_lost integer
 ---@field published_lost integer
 
+---A variable that grows with every message.
+---@class moonrabbit.TestLeak
+---@field path string as in "upvalue 'seen' of handler.lua:3"
+---@field kind string "table", "array", "string", "linked list" or "nested tables"
+---@field entries integer
+---@field entries_per_message number
+---@field bytes integer
+---@field bytes_per_message number
+---@field sample string some of its keys
+
 ---@class moonrabbit.TestWorker
 ---@field deliver fun(self, message: moonrabbit.TestMessage|string): moonrabbit.TestResult
 ---@field deliver_all fun(self, messages: (moonrabbit.TestMessage|string)[]): moonrabbit.TestResult[]
@@ -170,6 +180,7 @@
 ---@field advance fun(self, by: moonrabbit.Duration)
 ---@field logs fun(self): moonrabbit.TestLine[]
 ---@field published fun(self): moonrabbit.TestPublication[]
+---@field leaks fun(self): moonrabbit.TestLeak[]
 ---@field counts fun(self): moonrabbit.TestCounts
 ---@field close fun(self)
 

@@ -70,6 +70,8 @@ static void read_report(const struct wire_frame *frame)
     struct wire_ready ready;
     struct wire_recycled recycled;
     struct wire_log line;
+    struct wire_leak leak;
+    struct wire_looked looked;
     bool taken = true;
     switch (frame->type) {
     case WIRE_READY:
@@ -85,6 +87,13 @@ static void read_report(const struct wire_frame *frame)
     case WIRE_RECYCLED:
         taken = wire_take_recycled(&rest, &recycled);
         MUST(!taken || (recycled.reason > WIRE_RECYCLE_NONE && recycled.reason < WIRE_RECYCLE_REASONS));
+        break;
+    case WIRE_LEAK:
+        taken = wire_take_leak(&rest, &leak);
+        MUST(!taken || (leak.entries_per_message >= 0 && leak.bytes_per_message >= 0 && leak.share >= 0));
+        break;
+    case WIRE_LOOKED:
+        taken = wire_take_looked(&rest, &looked);
         break;
     default:
         break;

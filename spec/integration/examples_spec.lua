@@ -106,10 +106,13 @@ describe("the example", function()
     assert.same({ 100, 0, 0 }, { counts.acked, counts.failed, counts.worker_deaths })
     assert.equal("memory", consumer.told(program, "Lua state recycled")[1].reason)
     assert(consumer.told(program, "consumer stopped")[1].recycled >= 2)
+    local leak = consumer.told(program, "this grows with every message")[1].leak
+    assert(leak:find("upvalue 'kept' of handler.lua:13, array, ", 1, true), leak)
   end)
 
   it("traps settles what leaks elsewhere, in queues that are bounded", function()
-    local queues = { "trap-connections", "trap-unsettled", "trap-hoard", "trap-waiting", "trap-backlog" }
+    local queues = { "trap-connections", "trap-unsettled", "trap-hoard", "trap-waiting", "trap-backlog",
+      "trap-registry" }
     local space, names = copy("traps", unpack(queues))
     local program = start(space, #queues)
     local bounds = assert(rabbit.ctl("list_queues", "--quiet", "--no-table-headers", "name", "arguments"))
@@ -120,6 +123,6 @@ describe("the example", function()
       publisher()(names[queue], '{"id":1,"total":1}', { content_type = "application/json" })
     end
     local counts = consumer.finish(program)
-    assert.same({ 3, 2 }, { counts.acked, counts.failed })
+    assert.same({ 4, 2 }, { counts.acked, counts.failed })
   end)
 end)

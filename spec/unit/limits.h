@@ -16,6 +16,7 @@ struct trial {
     struct wire_recycled recycled; /* the last that was told */
     unsigned recycles;
     unsigned published; /* frames of what it published */
+    unsigned leaks;
     unsigned lines;
     char line[WIRE_TEXT_MAX + 1]; /* the last log line */
 };
@@ -26,6 +27,10 @@ static inline void take_news(struct trial *trial)
     if (trial->answer.type == WIRE_LOG) {
         trial->lines++;
         memcpy(trial->line, trial->answer.text, sizeof trial->line);
+        return;
+    }
+    if (trial->answer.type == WIRE_LEAK) {
+        trial->leaks++;
         return;
     }
     if (trial->answer.type == WIRE_PUBLISH || trial->answer.type == WIRE_PIECE) {

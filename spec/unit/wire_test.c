@@ -4,6 +4,8 @@
 
 #include "tools.h"
 
+#include <math.h>
+
 enum { PAYLOAD_MAX = 1000 };
 
 static const struct wire_setup setup = {
@@ -126,6 +128,38 @@ static void write_publish(struct buffer *buffer)
     wire_end(buffer, mark);
 }
 
+static const struct wire_recycled recycled = {
+    .reason = WIRE_RECYCLE_MEMORY, .messages = 1, .age_ns = 2, .heap_bytes = 3, .peak_bytes = 4, .pause_ns = 5
+};
+static const struct wire_leak leak = {
+    .entries = UINT64_MAX, .entries_per_message = 1.25, .bytes = 1, .bytes_per_message = 1e300, .share = 0
+};
+static const struct wire_looked looked = {
+    .looks = 1, .objects = UINT64_MAX, .spent_ns = INT64_MAX, .alive_ns = 3, .complete = 1
+};
+
+static void write_recycled(struct buffer *buffer)
+{
+    size_t mark = wire_begin(buffer, WIRE_RECYCLED);
+    wire_add_recycled(buffer, &recycled);
+    wire_end(buffer, mark);
+}
+
+static void write_leak(struct buffer *buffer)
+{
+    size_t mark = wire_begin(buffer, WIRE_LEAK);
+    wire_add_leak(buffer, &leak);
+    wire_add(buffer, WIRE_TEXT, slice_of("upvalue 'seen' of handler.lua:3"));
+    wire_end(buffer, mark);
+}
+
+static void write_looked(struct buffer *buffer)
+{
+    size_t mark = wire_begin(buffer, WIRE_LOOKED);
+    wire_add_looked(buffer, &looked);
+    wire_end(buffer, mark);
+}
+
 static const struct {
     enum wire_type type;
     void (*write)(struct buffer *buffer);
@@ -139,6 +173,9 @@ static const struct {
     { WIRE_RESULT, write_result, WIRE_RESULT_BYTES },
     { WIRE_LOG, write_log, WIRE_LOG_BYTES },
     { WIRE_PUBLISH, write_publish, WIRE_PUBLISH_BYTES },
+    { WIRE_RECYCLED, write_recycled, WIRE_RECYCLED_BYTES },
+    { WIRE_LEAK, write_leak, WIRE_LEAK_BYTES },
+    { WIRE_LOOKED, write_looked, WIRE_LOOKED_BYTES },
 };
 
 static struct slice frame_of(struct buffer *buffer, size_t i)
@@ -157,6 +194,9 @@ static bool take_fixed(enum wire_type type, struct slice *payload)
     struct wire_ready taken_ready;
     struct wire_log taken_log;
     struct wire_publish taken_publish;
+    struct wire_recycled taken_recycled;
+    struct wire_leak taken_leak;
+    struct wire_looked taken_looked;
     switch (type) {
     case WIRE_SETUP:
         return wire_take_setup(payload, &taken_setup);
@@ -170,6 +210,12 @@ static bool take_fixed(enum wire_type type, struct slice *payload)
         return wire_take_log(payload, &taken_log);
     case WIRE_PUBLISH:
         return wire_take_publish(payload, &taken_publish);
+    case WIRE_RECYCLED:
+        return wire_take_recycled(payload, &taken_recycled);
+    case WIRE_LEAK:
+        return wire_take_leak(payload, &taken_leak);
+    case WIRE_LOOKED:
+        return wire_take_looked(payload, &taken_looked);
     case WIRE_STOP:
     case WIRE_FAILED:
     default:
@@ -332,6 +378,48 @@ static void test_deliveries_whose_sizes_lie(void **state)
 }
 
 /* The attributes must be there, and no more than the body behind them; what is refused changes nothing. */
+/* Of the frames that are read by both ends field by field. */
+static void test_leaks_are_read_as_they_were_written(void **state)
+{
+    (void)state;
+    struct buffer buffer;
+    struct wire_leak taken_leak;
+    struct wire_looked taken_looked;
+    buffer_init(&buffer, PAYLOAD_MAX);
+    wire_add_leak(&buffer, &leak);
+    wire_add_looked(&buffer, &looked);
+    struct slice payload = { .data = buffer.data, .size = buffer.size };
+    assert_true(wire_take_leak(&payload, &taken_leak));
+    assert_true(taken_leak.entries == leak.entries && taken_leak.bytes == leak.bytes);
+    assert_true(taken_leak.entries_per_message >= 1.25 && taken_leak.entries_per_message <= 1.25);
+    assert_true(taken_leak.bytes_per_message >= 1e300 && taken_leak.share <= 0);
+    assert_true(wire_take_looked(&payload, &taken_looked));
+    assert_true(taken_looked.looks == looked.looks && taken_looked.objects == looked.objects &&
+                taken_looked.spent_ns == looked.spent_ns && taken_looked.alive_ns == looked.alive_ns &&
+                taken_looked.complete == looked.complete);
+    assert_int_equal(payload.size, 0);
+    buffer_clear(&buffer);
+}
+
+static void test_leaks_whose_figures_are_none(void **state)
+{
+    const double strange[] = { NAN, INFINITY, -INFINITY, -1 };
+    (void)state;
+    for (size_t i = 0; i < 3 * COUNT_OF(strange); i++) {
+        struct buffer buffer;
+        struct wire_leak given = leak, taken = { .entries = 42 };
+        double *const figures[] = { &given.entries_per_message, &given.bytes_per_message, &given.share };
+        *figures[i % 3] = strange[i / 3];
+        buffer_init(&buffer, PAYLOAD_MAX);
+        wire_add_leak(&buffer, &given);
+        struct slice payload = { .data = buffer.data, .size = buffer.size };
+        assert_false(wire_take_leak(&payload, &taken));
+        assert_int_equal(taken.entries, 42);
+        assert_int_equal(payload.size, WIRE_LEAK_BYTES);
+        buffer_clear(&buffer);
+    }
+}
+
 static void test_publishes_whose_sizes_lie(void **state)
 {
     (void)state;
@@ -532,6 +620,8 @@ int main(void)
         cmocka_unit_test(test_cut_frames),
         cmocka_unit_test(test_cut_structs),
         cmocka_unit_test(test_deliveries_whose_sizes_lie),
+        cmocka_unit_test(test_leaks_are_read_as_they_were_written),
+        cmocka_unit_test(test_leaks_whose_figures_are_none),
         cmocka_unit_test(test_publishes_whose_sizes_lie),
         cmocka_unit_test(test_headers_that_begin_no_frame),
         cmocka_unit_test(test_frames_one_after_another),

@@ -207,6 +207,71 @@ static void do_bad_level(struct fake *fake)
     lie(fake, frame, sizeof frame);
 }
 
+/* A leak with names of these lengths, and perhaps the end of an answer. */
+static void tell_leak(struct fake *fake, size_t path_bytes, size_t kind_bytes, bool looked)
+{
+    static const struct wire_leak leak = { .entries = 1 };
+    static char name[2 * WIRE_LEAK_PATH_MAX];
+    memset(name, 'x', sizeof name);
+    size_t mark = wire_begin(&fake->out, WIRE_LEAK);
+    wire_add_leak(&fake->out, &leak);
+    if (path_bytes > 0)
+        wire_add(&fake->out, WIRE_TEXT, (struct slice){ name, path_bytes });
+    wire_add(&fake->out, WIRE_KEY, (struct slice){ name, kind_bytes });
+    wire_end(&fake->out, mark);
+    if (looked) {
+        mark = wire_begin(&fake->out, WIRE_LOOKED);
+        wire_add_looked(&fake->out, &(struct wire_looked){ .looks = 1 });
+        wire_end(&fake->out, mark);
+    }
+    fake_flush(fake);
+}
+
+static void lie_of_leak(struct fake *fake, size_t path_bytes, size_t kind_bytes, bool looked)
+{
+    fake_ready(fake);
+    tell_leak(fake, path_bytes, kind_bytes, looked);
+    do_hang_at_start(fake);
+}
+
+static void do_look(struct fake *fake)
+{
+    fake_ready(fake);
+    struct wire_frame frame;
+    do {
+        frame = fake_next(fake);
+        fake_done(fake, &frame);
+    } while (frame.type != WIRE_LOOK);
+    tell_leak(fake, WIRE_LEAK_PATH_MAX, WIRE_LEAK_KIND_MAX, true);
+    fake_serve(fake);
+}
+
+static void do_leak(struct fake *fake)
+{
+    lie_of_leak(fake, WIRE_LEAK_PATH_MAX, WIRE_LEAK_KIND_MAX, true);
+}
+
+static void do_leak_of_nothing(struct fake *fake)
+{
+    lie_of_leak(fake, 0, 5, false);
+}
+
+static void do_long_leak(struct fake *fake)
+{
+    lie_of_leak(fake, WIRE_LEAK_PATH_MAX + 1, 5, false);
+}
+
+static void do_long_kind(struct fake *fake)
+{
+    lie_of_leak(fake, 5, WIRE_LEAK_KIND_MAX + 1, false);
+}
+
+static void do_short_leak(struct fake *fake)
+{
+    static const char header[WIRE_HEADER_BYTES] = { 0, 0, 0, 0, WIRE_LEAK };
+    lie(fake, header, sizeof header);
+}
+
 static void lie_about(struct fake *fake, uint64_t more, uint8_t verdict, unsigned answers)
 {
     struct slice rest;
@@ -317,6 +382,12 @@ static const struct behaviour behaviours[] = {
     { "host type", do_host_type },
     { "short result", do_short_result },
     { "short log", do_short_log },
+    { "look", do_look },
+    { "leak", do_leak },
+    { "leak of nothing", do_leak_of_nothing },
+    { "long leak", do_long_leak },
+    { "long kind", do_long_kind },
+    { "short leak", do_short_leak },
     { "bad level", do_bad_level },
     { "future seq", do_future_seq },
     { "skip unasked", do_skip_unasked },
@@ -335,6 +406,8 @@ struct told {
     unsigned ready;
     unsigned gone;
     unsigned logs;
+    unsigned leaks;
+    unsigned looked;
     unsigned published;
     size_t messages_bytes;
     char log[128]; /* their texts, one after the other */
@@ -387,6 +460,24 @@ static void on_log(void *owner, struct worker_process *process, enum log_level l
     (void)snprintf(told.log + size, sizeof told.log - size, "%.*s. ", (int)text.size, text.data);
 }
 
+static void on_leak(void *owner, struct worker_process *process, const struct wire_leak *leak,
+                    const struct leak_names *names)
+{
+    (void)owner;
+    (void)process;
+    (void)leak;
+    assert_true(names->path.size > 0);
+    told.leaks++;
+}
+
+static void on_looked(void *owner, struct worker_process *process, const struct wire_looked *looked)
+{
+    (void)owner;
+    (void)process;
+    assert_int_equal(looked->looks, 1);
+    told.looked++;
+}
+
 static void on_gone(void *owner, struct worker_process *process)
 {
     (void)owner;
@@ -399,6 +490,8 @@ static const struct worker_events events = {
     .result = on_result,
     .published = on_published,
     .log = on_log,
+    .leak = on_leak,
+    .looked = on_looked,
     .gone = on_gone,
 };
 
@@ -609,6 +702,11 @@ static const struct {
     { "short result", "killed by signal 9", "never given", 0 },
     { "short log", "killed by signal 9", "log line", 0 },
     { "bad level", "killed by signal 9", "log line", 0 },
+    { "leak", "killed by signal 9", "never asked", 0 },
+    { "leak of nothing", "killed by signal 9", "told of a leak", 0 },
+    { "long leak", "killed by signal 9", "told of a leak", 0 },
+    { "long kind", "killed by signal 9", "told of a leak", 0 },
+    { "short leak", "killed by signal 9", "told of a leak", 0 },
     { "answer unasked", "killed by signal 9", "never given", 0 },
     { "future seq", "killed by signal 9", "never given", 1 },
     { "skip unasked", "killed by signal 9", "not taken back", 1 },
@@ -634,6 +732,17 @@ static void test_ends_of_all_kinds(void **state)
         assert_true(told.count <= 1);
         end();
     }
+}
+
+static void test_leaks_are_told_when_asked(void **state)
+{
+    (void)state;
+    spawn("look");
+    RUN_UNTIL(told.ready);
+    worker_look(worker);
+    RUN_UNTIL(told.looked == 1);
+    assert_int_equal(told.leaks, 1);
+    end();
 }
 
 static void test_stop_lets_it_answer_first(void **state)
@@ -779,6 +888,7 @@ int main(int argc, char **argv)
         WITH_WORKERS(test_last_answers_count),
         WITH_WORKERS(test_logs_are_passed_on),
         WITH_WORKERS(test_ends_of_all_kinds),
+        WITH_WORKERS(test_leaks_are_told_when_asked),
         WITH_WORKERS(test_stop_lets_it_answer_first),
         WITH_WORKERS(test_stop_reaches_a_slow_reader),
         WITH_WORKERS(test_kill),

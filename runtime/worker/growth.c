@@ -1,0 +1,121 @@
+/* What grows for ever; see growth.h. */
+#include "worker/growth.h"
+
+#include <string.h>
+
+enum {
+    SPAN = 6,           /* looks back that are judged */
+    STEADY_LOOKS = 3,   /* of them, at least */
+    ENTRIES_LEAST = 24, /* in all, between the first and the last of them */
+    BYTES_LEAST = 4096,
+};
+
+static const double entries_per_message_least = 0.002;
+static const double bytes_per_message_least = 0.5;
+
+/* The last stretch has to be as steep as those before it, but for chance; and no stretch much flatter than
+ * all of them together: what jumps about goes up from look to look at times, but not in step. */
+static const double slowed_down = 0.75;
+static const double uneven = 0.5;
+
+typedef uint64_t (*measure)(const struct growth_point *point);
+
+static uint64_t entries_of(const struct growth_point *point)
+{
+    return point->entries;
+}
+
+static uint64_t inner_of(const struct growth_point *point)
+{
+    return point->inner;
+}
+
+static uint64_t bytes_of(const struct growth_point *point)
+{
+    return point->bytes;
+}
+
+void growth_add(struct growth_series *series, const struct growth_point *point)
+{
+    if (series->count > 0) {
+        struct growth_point *last = &series->points[series->count - 1];
+        if (point->messages < last->messages + last->messages / 4 || point->messages == last->messages) {
+            *last = *point;
+            return;
+        }
+    }
+    if (series->count == GROWTH_POINTS)
+        memmove(series->points, series->points + 1, sizeof series->points[0] * --series->count);
+    series->points[series->count++] = *point;
+}
+
+/* For each message between two looks; negative where it shrank. */
+static double rate(measure of, const struct growth_point *from, const struct growth_point *to)
+{
+    return ((double)of(to) - (double)of(from)) / (double)(to->messages - from->messages);
+}
+
+static bool is_rising(measure of, const struct growth_point *points, unsigned count)
+{
+    for (unsigned i = 1; i < count; i++) {
+        if (of(&points[i]) <= of(&points[i - 1]))
+            return false;
+    }
+    return true;
+}
+
+static bool is_even(measure of, const struct growth_point *points, unsigned count)
+{
+    const struct growth_point *last = &points[count - 1];
+    double overall = rate(of, &points[0], last);
+    for (unsigned i = 1; i < count; i++) {
+        if (rate(of, &points[i - 1], &points[i]) < overall * uneven)
+            return false;
+    }
+    return rate(of, last - 1, last) >= rate(of, &points[0], last - 1) * slowed_down;
+}
+
+static bool grows(measure of, const struct growth_point *points, unsigned count, enum growth_proof proof,
+                  uint64_t least, double rate_least)
+{
+    const struct growth_point *last = &points[count - 1];
+    return is_rising(of, points, count) && of(last) - of(&points[0]) >= least &&
+           rate(of, &points[0], last) >= rate_least &&
+           (proof == GROWTH_PRESSED || is_even(of, points, count));
+}
+
+/* The looks that are judged, and how many they are. */
+static unsigned latest(const struct growth_series *series, enum growth_proof proof,
+                       const struct growth_point **ret_first)
+{
+    unsigned count = proof == GROWTH_STEADY && series->count > SPAN ? SPAN : series->count;
+    *ret_first = series->points + (series->count - count);
+    return count;
+}
+
+struct growth growth_judge(const struct growth_series *series, enum growth_proof proof)
+{
+    const struct growth_point *first;
+    struct growth growth = { .what = GROWTH_NONE };
+    unsigned count = latest(series, proof, &first);
+    measure of = NULL;
+    if (count < (proof == GROWTH_STEADY ? STEADY_LOOKS : 2))
+        return growth;
+    uint64_t entries_least = proof == GROWTH_STEADY ? ENTRIES_LEAST : 1;
+    if (grows(entries_of, first, count, proof, entries_least, entries_per_message_least)) {
+        growth.what = GROWTH_ENTRIES;
+        of = entries_of;
+    } else if (grows(inner_of, first, count, proof, entries_least, entries_per_message_least)) {
+        growth.what = GROWTH_INNER;
+        of = inner_of;
+    } else if (grows(bytes_of, first, count, proof, BYTES_LEAST, bytes_per_message_least)) {
+        growth.what = GROWTH_BYTES;
+    } else {
+        return growth;
+    }
+    const struct growth_point *last = &first[count - 1];
+    double bytes = rate(bytes_of, first, last);
+    growth.bytes_per_message = bytes > 0 ? bytes : 0;
+    growth.entries_per_message = of ? rate(of, first, last) : 0;
+    return growth;
+}

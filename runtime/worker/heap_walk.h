@@ -1,0 +1,48 @@
+/* The walk through all that a Lua state can reach: loaded modules, the script's functions with their upvalues
+ * and environments, globals, the registry; the entries and metatables of tables, the stacks of coroutines,
+ * userdata. Each object is found once, belongs to a named place (heap_places.h) and is counted there.
+ *
+ * What has a name is found before what lies in a list, on the shortest way. Nothing is recursive and nothing
+ * of the script's runs: tables are read raw, weak references are not followed. What is still to be visited
+ * waits in two tables of the state itself, which no script ever sees and which are not charged to it; memory
+ * beside those, and the time, are bounded: a walk that does not get through says so. */
+#ifndef WORKER_HEAP_WALK_H
+#define WORKER_HEAP_WALK_H
+
+#include "worker/heap_places.h"
+#include "worker/heap_seen.h"
+#include "worker/state.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { HEAP_OBJECTS_MAX = 2 * 1024 * 1024 };
+
+/* While the state is opened. May raise. */
+void heap_walk_install(struct state *state, lua_State *lua);
+
+struct heap_walk_limits {
+    int64_t until_ns;
+    uint64_t entries_max; /* of one table that are looked into, at least 1; the others are only counted */
+};
+
+/* Counts what there is into the figures of `places`, which have been begun. Between messages only, of a state
+ * that has not tripped. False where it had to stop: then they are good for nothing. *ret_weak: there are weak
+ * tables, which have entries that are garbage until the next full collection. */
+bool heap_walk(struct state *state, struct places *places, struct heap_seen *seen,
+               const struct heap_walk_limits *limits, bool *ret_weak);
+
+/* What objects take, about, of LuaJIT's arena: without the room that tables keep for more. */
+enum {
+    HEAP_STRING_BYTES = 24, /* and its length */
+    HEAP_TABLE_BYTES = 64,
+    HEAP_SLOT_BYTES = 8,  /* an entry of an array */
+    HEAP_NODE_BYTES = 24, /* any other */
+    HEAP_FUNCTION_BYTES = 40,
+    HEAP_UPVALUE_BYTES = 8,
+    HEAP_COROUTINE_BYTES = 800,
+    HEAP_USERDATA_BYTES = 48, /* and its size */
+    HEAP_CDATA_BYTES = 24,
+};
+
+#endif

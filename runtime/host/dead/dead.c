@@ -2,8 +2,8 @@
 #include "host/dead/dead.h"
 
 #include "host/dead/dead_letter.h"
-#include "host/dead/json.h"
-#include "host/dead/session.h"
+#include "host/dead/dead_json.h"
+#include "host/session.h"
 #include "host/dead/show.h"
 #include "host/dead/table.h"
 #include "host/dead/text.h"
@@ -93,7 +93,7 @@ static void print_page(const struct work *work)
 static enum fate list(struct work *work, const struct dead_letter *letter)
 {
     if (work->order->json) {
-        json_put_letter(&work->page, letter, false);
+        dead_json_put(&work->page, letter, false);
         print_page(work);
         return work->page.failed ? fail_memory(work) : HAND_BACK;
     }
@@ -105,7 +105,7 @@ static enum fate show(struct work *work, const struct dead_letter *letter)
     if (work->order->body)
         print(letter->body);
     else if (work->order->json)
-        json_put_letter(&work->page, letter, true);
+        dead_json_put(&work->page, letter, true);
     else
         show_put_letter(&work->page, letter, work->now);
     if (work->chosen > 1 && work->page.size > 0 && !work->order->json)

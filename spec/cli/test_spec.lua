@@ -263,6 +263,24 @@ describe("moonrabbit test", function()
     assert.matches("Cannot find file or directory: none", result.out)
   end)
 
+  it("lets luacov see what runs, and write it down at the end", function()
+    folder:write("luacov/runner.lua", [[
+      local seen = {}
+      local function start()
+        debug.sethook(function(_, line) seen[debug.getinfo(2, "S").short_src .. ":" .. line] = true end, "l")
+        start = newproxy(true)
+        getmetatable(start).__gc = function()
+          if seen["spec/it_spec.lua:2"] then io.open("saved", "w"):close() end
+        end
+      end
+      return setmetatable({ configuration = { exclude = {} } }, { __call = function() start() end })]])
+    folder:write("spec/it_spec.lua", 'it("holds", function()\n  assert.is_true(true)\nend)')
+    local result = moonrabbit.run("test", "--coverage",
+      { cwd = folder.path, env = { LUA_PATH = folder.path .. "/?.lua;;" } })
+    assert.same({ 0, "" }, { result.code, result.err })
+    assert.truthy(folder:read "saved")
+  end)
+
   it("has all of Lua, and busted's own modules in C", function()
     folder:write("spec/it_spec.lua", [[it("holds", function()
       assert.truthy(jit and io and debug and require "ffi" and require "lfs" and require "term")

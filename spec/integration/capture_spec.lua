@@ -35,10 +35,10 @@ local HANDLER = [[
       "expiration" } do
       seen[name] = message[name]
     end
-    local sum = 0
-    for i = 1, #message.body do sum = (sum * 31 + message.body:byte(i)) % 2 ^ 32 end
+    local body, sum = message.body, 0
+    for i = 1, #body do sum = (sum * 31 + body:byte(i)) % 2 ^ 32 end
     local text = describe(seen)
-    log.info("seen", { id = message.id, bytes = #message.body, sum = sum, seen = text:sub(1, 3000) })
+    log.info("seen", { id = message.id, bytes = #body, sum = sum, seen = text:sub(1, 3000) })
     if headers.kind == "raise" then error("no luck") end
     return headers.kind == "reject" and "reject" or true
   end

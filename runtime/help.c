@@ -83,7 +83,8 @@ static const char dead_text[] =
     "\n"
     "All other keys of the broker are options, too (--broker-tls-ca and so on).\n"
     "While it looks, the messages are out of the queue; then they are back in their\n"
-    "places, marked as redelivered. A quorum queue with a delivery limit counts that.\n";
+    "places, marked as redelivered. A quorum queue with a delivery limit counts that,\n"
+    "and puts what a retry leaves of it in any order.\n";
 
 static const char capture_text[] =
     "moonrabbit capture --queue NAME --max N [-o FILE] [OPTIONS]\n"

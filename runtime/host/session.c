@@ -22,6 +22,8 @@ enum {
 
 #define ASK_AGAIN_NS (CLOCK_NS_PER_SECOND / 5) /* where something is left, and does not come */
 
+static const char consumer_tag[] = "moonrabbit";
+
 /* Waiting */
 
 static bool refuse(const struct session *session, const char *what, const struct event *event,
@@ -322,7 +324,7 @@ static bool begin_run(struct session *session, const char *queue, uint16_t prefe
     session->run.came_ns = clock_now_ns();
     return connection_send_qos(connection, CHANNEL, prefetch, error) &&
            await(session, EVENT_QOS_SET, &event, error) &&
-           connection_send_consume(connection, CHANNEL, queue, "capture", error) &&
+           connection_send_consume(connection, CHANNEL, queue, consumer_tag, error) &&
            await(session, EVENT_CONSUMING, &event, error);
 }
 
@@ -350,7 +352,8 @@ bool session_run(struct session *session, const char *queue, uint32_t most, uint
     session->run.asked = false;
     session->run.asked_ns = 0; /* ask again as soon as nothing comes */
     *ret_depth = event.messages;
-    return begin_run(session, queue, (uint16_t)most, error);
+    session->run.left = most;
+    return begin_run(session, queue, most <= SESSION_RUN_MAX ? (uint16_t)most : 0, error);
 }
 
 bool session_tap(struct session *session, const char *exchange, const char *routing_key, struct error *error)
@@ -394,20 +397,37 @@ static bool rest(struct session *session, struct error *error)
     return true;
 }
 
-enum session_answer session_next(struct session *session, struct taken *ret_taken, struct error *error)
+/* Nothing more is to be delivered while what was taken is dealt with. */
+static enum session_answer end_run(struct session *session, enum session_answer answer, struct error *error)
+{
+    if (session->run.queue && !connection_send_cancel(session->connection, CHANNEL, consumer_tag, error))
+        return SESSION_FAILED;
+    return answer;
+}
+
+static enum session_answer take_of_run(struct session *session, const struct event *event, size_t body_max,
+                                       struct taken *ret_taken, struct error *error)
+{
+    struct session_run *run = &session->run;
+    run->empty = 0;
+    run->came_ns = clock_now_ns();
+    enum session_answer answer = take_message(session, event, body_max, ret_taken, error);
+    return answer == SESSION_YES && run->left > 0 && --run->left == 0 ? end_run(session, SESSION_YES, error)
+                                                                      : answer;
+}
+
+enum session_answer session_next(struct session *session, size_t body_max, struct taken *ret_taken,
+                                 struct error *error)
 {
     struct event event;
     while (!stop_asked()) {
         bool dry, answer;
         if (!read_event(session, &event, &dry, &answer, error) || (dry && !rest(session, error)))
             return SESSION_FAILED;
-        if (answer && event.kind == EVENT_DELIVER) {
-            session->run.empty = 0;
-            session->run.came_ns = clock_now_ns();
-            return take_message(session, &event, SIZE_MAX, ret_taken, error);
-        }
+        if (answer && event.kind == EVENT_DELIVER)
+            return take_of_run(session, &event, body_max, ret_taken, error);
         if (answer && event.kind == EVENT_DECLARED && is_over(&session->run, event.messages))
-            return SESSION_NO;
+            return end_run(session, SESSION_NO, error);
         if (answer && (event.kind == EVENT_CHANNEL_CLOSED || event.kind == EVENT_CANCEL)) {
             (void)refuse(session, "the broker ends it", &event, error);
             return SESSION_FAILED;

@@ -26,7 +26,7 @@ enum {
     /* Published and not confirmed, at the most. RabbitMQ may take 200 ms to write and confirm a message. */
     SESSION_WINDOW = 1024,
     SESSION_NAME_BYTES = 256,
-    SESSION_RUN_MAX = 65535, /* messages: more cannot be asked for in one prefetch */
+    SESSION_RUN_MAX = 65535, /* messages of a run that a prefetch bounds; of a larger one nothing does */
     /* What a tap has not taken yet; the broker drops the oldest of more. */
     SESSION_TAP_LENGTH = 10000,
     SESSION_TAP_BYTES = 64 * 1024 * 1024,
@@ -48,6 +48,7 @@ typedef bool session_settled(void *owner, const struct published *published, con
 /* How a run finds out that it is over: the queue is asked whenever nothing comes. */
 struct session_run {
     const char *queue; /* NULL: copies, of which there is no end */
+    uint32_t left;     /* messages to come at the most */
     bool asked;        /* an answer is on its way */
     unsigned empty;    /* answers in a row that nothing is left */
     int64_t asked_ns;
@@ -71,7 +72,7 @@ struct session {
 
 /* A message that was taken: unacked, and valid until the next is taken. */
 struct taken {
-    uint64_t tag; /* counts up from 1 in each session */
+    uint64_t tag;
     bool redelivered;
     uint64_t body_bytes;
     uint32_t left;           /* in the queue behind it; 0 where it is one of a run */
@@ -102,21 +103,26 @@ enum session_answer session_count(struct session *session, const char *queue, st
 enum session_answer session_take(struct session *session, const char *queue, size_t body_max,
                                  struct taken *ret_taken, struct error *error);
 /* A run of messages, of which session_next takes one after the other; at most one for each session. Either
- * the first `most` of a queue (at most SESSION_RUN_MAX), none of which may be acked: with the connection all
- * go back to their places, on quorum queues too, which put what is handed back singly in any order
- * (*ret_depth: how many are there). */
+ * the first `most` of a queue, which must be there (*ret_depth: how many it has). What is not acked goes back
+ * with the connection, all to their places: on quorum queues too, which put what is handed back singly in any
+ * order. */
 bool session_run(struct session *session, const char *queue, uint32_t most, uint32_t *ret_depth,
                  struct error *error);
 /* Or a copy of each message that from now on reaches the exchange with this routing key. */
 bool session_tap(struct session *session, const char *exchange, const char *routing_key, struct error *error);
-/* SESSION_NO: a queue has no more, or a signal asked for the end (host/stop.h). */
-enum session_answer session_next(struct session *session, struct taken *ret_taken, struct error *error);
+
+/* Keeps at most so much of its body. SESSION_NO: the run is over, or a signal asked for its end
+ * (host/stop.h).
+ */
+enum session_answer session_next(struct session *session, size_t body_max, struct taken *ret_taken,
+                                 struct error *error);
 
 bool session_ack(struct session *session, uint64_t tag, struct error *error);
 bool session_hand_back(struct session *session, uint64_t tag, struct error *error);
 
-/* Publishes by the default exchange; `published` says for whom, and what comes of it is told by `settled`.
- * Waits where the window is full. */
+/* Publishes by the default exchange, from a session without a run, whose messages would be lost in the
+ * waiting; `published` says for whom, and what comes of it is told by `settled`. Waits where the window is
+ * full. */
 bool session_publish(struct session *session, const struct published *published, struct slice attributes,
                      struct slice body, struct error *error);
 

@@ -122,7 +122,7 @@ static bool take_all(struct capture *capture)
     stop_listen();
     while (capture->written < capture->order->max && answer == SESSION_YES) {
         show_progress(capture);
-        answer = session_next(&capture->session, &taken, &capture->error);
+        answer = session_next(&capture->session, SIZE_MAX, &taken, &capture->error);
         if (answer == SESSION_YES && !(keep(capture, &taken) && settle(capture, &taken)))
             return false;
     }

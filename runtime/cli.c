@@ -90,7 +90,6 @@ static void take_report_option(struct parse *parse, const char *name, const char
     if (on && value)
         (void)cli_complain(parse->problems, "--", name, " takes no value");
     else if (!on && !value)
-
         (void)cli_complain(parse->problems, "--fail-on has no value: write --fail-on ",
                            of_doctor ? "warning" : "error", ", for one");
     else if (!on)

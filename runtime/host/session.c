@@ -269,13 +269,18 @@ static bool take_content(struct session *session, size_t body_max, struct taken 
     return take_body(session, taken->body_bytes, body_max, error);
 }
 
+static bool refuse_missing(const struct session *session, const char *queue, struct error *error)
+{
+    return error_set(error, ERROR_FAILED, "broker %s: there is no queue %s",
+                     connection_name(session->connection), queue);
+}
+
 static bool refuse_queue(const struct session *session, const char *queue, const struct event *event,
                          struct error *error)
 {
     if (event->code != NOT_FOUND)
         return refuse(session, "the broker refuses", event, error);
-    return error_set(error, ERROR_FAILED, "broker %s: there is no queue %s",
-                     connection_name(session->connection), queue);
+    return refuse_missing(session, queue, error);
 }
 
 /* What follows an event that begins a message. */
@@ -339,19 +344,14 @@ static bool ask_depth(struct session *session, const char *queue, struct error *
 bool session_run(struct session *session, const char *queue, uint32_t most, uint32_t *ret_depth,
                  struct error *error)
 {
-    struct event event;
-    session->run.queue = queue;
-    if (!ask_depth(session, queue, error))
+    struct counted counted;
+    enum session_answer answer = session_count(session, queue, &counted, error);
+    if (answer == SESSION_NO)
+        return refuse_missing(session, queue, error);
+    if (answer == SESSION_FAILED)
         return false;
-    do {
-        if (!next_event(session, &event, error))
-            return false;
-        if (event.kind == EVENT_CHANNEL_CLOSED)
-            return refuse_queue(session, queue, &event, error);
-    } while (event.kind != EVENT_DECLARED);
-    session->run.asked = false;
-    session->run.asked_ns = 0; /* ask again as soon as nothing comes */
-    *ret_depth = event.messages;
+    *ret_depth = counted.messages;
+    session->run.queue = queue;
     session->run.left = most;
     return begin_run(session, queue, most <= SESSION_RUN_MAX ? (uint16_t)most : 0, error);
 }

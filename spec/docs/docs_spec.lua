@@ -23,7 +23,7 @@ local MAN_PAGE = "runtime/doc/moonrabbit.1"
 -- Words behind -- that stand for no key.
 local NO_KEYS = { config = true, help = true, name = true, -- of the program, and "--name VALUE"
   bare = true, json = true, ["fail-on"] = true, -- of replay
-  tags = true } -- of busted
+  tags = true, coverage = true } -- of busted
 
 -- support.cleanup would want the AMQP client, too.
 local function cleanup()

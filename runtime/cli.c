@@ -1,6 +1,7 @@
 /* Taking the command line apart; see cli.h. */
 #include "cli.h"
 
+#include "cli_words.h"
 #include "common/redact.h"
 #include "help.h"
 
@@ -29,32 +30,39 @@ struct parse {
     bool wants_help;
 };
 
-static bool complain(struct buffer *problems, const char *before, const char *word, const char *after)
-{
-    (void)buffer_append_text(problems, before);
-    (void)redact_append(problems, slice_of(word));
-    (void)buffer_append_text(problems, after);
-    (void)buffer_append_text(problems, "\n");
-    return false;
-}
-
-static bool is_of_report(const struct parse *parse, const char *name)
+static bool report_knows(const struct parse *parse, const char *name, bool *ret_takes_value)
 {
     enum cli_command command = parse->cli->command;
     for (size_t i = 0; i < sizeof report_options / sizeof report_options[0]; i++) {
-        if (strcmp(name, report_options[i].name) == 0)
-            return command == CLI_REPLAY || (command == CLI_DOCTOR && report_options[i].of_doctor);
+        if (strcmp(name, report_options[i].name) == 0) {
+            *ret_takes_value = report_options[i].takes_value;
+            return command == CLI_REPLAY || report_options[i].of_doctor;
+        }
     }
     return false;
+}
+
+/* Whether the command has such an option of its own, which is no key of the configuration. */
+static bool is_own(const struct parse *parse, const char *name, bool *ret_takes_value)
+{
+    switch (parse->cli->command) {
+    case CLI_CAPTURE:
+        return cli_capture_knows(name, ret_takes_value);
+    case CLI_DEAD:
+        return cli_dead_knows(name, ret_takes_value);
+    case CLI_DOCTOR:
+    case CLI_REPLAY:
+        return report_knows(parse, name, ret_takes_value);
+    default:
+        return false;
+    }
 }
 
 static bool is_switch(const struct parse *parse, const char *name)
 {
     bool takes_value;
-    if (parse->cli->command == CLI_DEAD && cli_dead_knows(name, &takes_value))
+    if (is_own(parse, name, &takes_value))
         return !takes_value;
-    if (is_of_report(parse, name))
-        return strcmp(name, "fail-on") != 0;
     for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
         if (strcmp(name, switches[i]) == 0)
             return true;
@@ -80,10 +88,10 @@ static void take_report_option(struct parse *parse, const char *name, const char
     bool of_doctor = cli->command == CLI_DOCTOR;
     bool on = strcmp(name, "fail-on") != 0;
     if (on && value)
-        (void)complain(parse->problems, "--", name, " takes no value");
+        (void)cli_complain(parse->problems, "--", name, " takes no value");
     else if (!on && !value)
-        (void)complain(parse->problems, "--fail-on has no value: write --fail-on ",
-                       of_doctor ? "warning" : "error", ", for one");
+        (void)cli_complain(parse->problems, "--fail-on has no value: write --fail-on ",
+                           of_doctor ? "warning" : "error", ", for one");
     else if (!on)
         *(of_doctor ? &cli->doctor.fail_on : &cli->replay.fail_on) = value;
     else if (strcmp(name, "bare") == 0)
@@ -95,12 +103,23 @@ static void take_report_option(struct parse *parse, const char *name, const char
 static void take_file(struct parse *parse, const char *name)
 {
     if (!name)
-        (void)complain(parse->problems, "-c names no file: write -c FILE", "", "");
+        (void)cli_complain(parse->problems, "-c names no file: write -c FILE", "", "");
     else if (parse->cli->source.file)
-        (void)complain(parse->problems, "-c is given twice: give one configuration file, not also ", name,
-                       "");
+        (void)cli_complain(parse->problems, "-c is given twice: give one configuration file, not also ", name,
+                           "");
     else
         parse->cli->source.file = name;
+}
+
+static void take_own_option(struct parse *parse, const char *name, const char *value)
+{
+    struct cli *cli = parse->cli;
+    if (cli->command == CLI_CAPTURE)
+        cli_capture_take_option(&cli->capture, name, value, parse->problems);
+    else if (cli->command == CLI_DEAD)
+        cli_dead_take_option(&cli->dead, name, value, parse->problems);
+    else
+        take_report_option(parse, name, value);
 }
 
 static void take_option(struct parse *parse, const char *name, const char *value)
@@ -111,10 +130,8 @@ static void take_option(struct parse *parse, const char *name, const char *value
         parse->wants_help = true;
     else if (strcmp(name, "config") == 0)
         take_file(parse, value);
-    else if (is_of_report(parse, name))
-        take_report_option(parse, name, value);
-    else if (cli->command == CLI_DEAD && cli_dead_knows(name, &takes_value))
-        cli_dead_take_option(&cli->dead, name, value, parse->problems);
+    else if (is_own(parse, name, &takes_value))
+        take_own_option(parse, name, value);
     else
         cli->flags[cli->source.flag_count++] = (struct config_flag){ .name = name, .value = value };
 }
@@ -139,8 +156,13 @@ static void take_short_option(struct parse *parse, const char *word)
         parse->wants_help = true;
     else if (word[1] == 'c')
         take_file(parse, word[2] ? word + 2 : take_value(parse));
+    else if (word[1] == 'o' && parse->cli->command == CLI_CAPTURE)
+        take_own_option(parse, "output", word[2] ? word + 2 : take_value(parse));
     else
-        (void)complain(parse->problems, "there is no option ", word, ": only -c FILE and -h are that short");
+        (void)cli_complain(parse->problems, "there is no option ", word,
+                           parse->cli->command == CLI_CAPTURE
+                               ? ": only -c FILE, -o FILE and -h are that short"
+                               : ": only -c FILE and -h are that short");
 }
 
 static void take_handler(struct parse *parse, const char *word)
@@ -148,10 +170,10 @@ static void take_handler(struct parse *parse, const char *word)
     if (parse->cli->source.handler && parse->cli->command == CLI_REPLAY && !parse->cli->replay.input)
         parse->cli->replay.input = word;
     else if (parse->cli->source.handler && parse->cli->command == CLI_REPLAY)
-        (void)complain(parse->problems, "one handler and one file are enough, and ", word, " is a third");
+        (void)cli_complain(parse->problems, "one handler and one file are enough, and ", word, " is a third");
     else if (parse->cli->source.handler)
-        (void)complain(parse->problems, "one handler is enough on the command line, and ", word,
-                       " is a second: write further ones into the configuration file");
+        (void)cli_complain(parse->problems, "one handler is enough on the command line, and ", word,
+                           " is a second: write further ones into the configuration file");
     else
         parse->cli->source.handler = word;
 }
@@ -162,6 +184,9 @@ static void take_word(struct parse *parse)
     bool plain = parse->options_ended || word[0] != '-' || word[1] == '\0';
     if (plain && parse->cli->command == CLI_DEAD)
         cli_dead_take_word(&parse->cli->dead, word, parse->problems);
+    else if (plain && parse->cli->command == CLI_CAPTURE)
+        (void)cli_complain(parse->problems, "capture takes no words, and ", word,
+                           " is one: a queue is --queue NAME, a file -o FILE");
     else if (plain)
         take_handler(parse, word);
     else if (strcmp(word, "--") == 0)
@@ -172,7 +197,7 @@ static void take_word(struct parse *parse)
         take_short_option(parse, word);
 }
 
-/* The words behind `run`, `replay`, `check`, `doctor` and `dead`. */
+/* The words behind the commands that have a configuration. */
 static bool parse_options(struct cli *cli, const char *command, struct buffer *problems)
 {
     struct parse parse = { .cli = cli, .problems = problems, .next = 2 };
@@ -186,12 +211,15 @@ static bool parse_options(struct cli *cli, const char *command, struct buffer *p
     }
     if (cli->command == CLI_DEAD)
         cli_dead_check(&cli->dead, problems);
+    else if (cli->command == CLI_CAPTURE)
+        cli_capture_check(&cli->capture, problems);
     cli->source.flags = cli->flags;
-    cli->source.broker_only = cli->command == CLI_DEAD;
+    cli->source.broker_only = cli->command == CLI_DEAD || cli->command == CLI_CAPTURE;
     cli->source.consumers_optional = cli->command == CLI_DOCTOR;
+    cli->source.command = command;
     if (cli->command == CLI_REPLAY && problems->size == 0 && !cli->replay.input)
-        return complain(problems, "replay takes a handler and a file of messages: moonrabbit replay ",
-                        cli->source.handler ? cli->source.handler : "handler.lua", " messages.ndjson");
+        return cli_complain(problems, "replay takes a handler and a file of messages: moonrabbit replay ",
+                            cli->source.handler ? cli->source.handler : "handler.lua", " messages.ndjson");
     return problems->size == 0;
 }
 
@@ -208,7 +236,7 @@ static bool parse_help(struct cli *cli, struct buffer *problems)
     cli->topic = cli->word_count > 2 ? cli->words[2] : NULL;
     if (!cli->topic || help_is_command(cli->topic))
         return true;
-    return complain(problems, "there is no command ", cli->topic, ": moonrabbit help lists them");
+    return cli_complain(problems, "there is no command ", cli->topic, ": moonrabbit help lists them");
 }
 
 static bool parse_version(struct cli *cli, struct buffer *problems)
@@ -217,7 +245,8 @@ static bool parse_version(struct cli *cli, struct buffer *problems)
     if (cli->word_count < 3)
         return true;
     if (strcmp(cli->words[2], "--help") != 0 && strcmp(cli->words[2], "-h") != 0)
-        return complain(problems, "version takes nothing more, and ", cli->words[2], " is something more");
+        return cli_complain(problems, "version takes nothing more, and ", cli->words[2],
+                            " is something more");
     cli->command = CLI_HELP;
     cli->topic = "version";
     return true;
@@ -233,15 +262,15 @@ static bool refuse_command(const char *word, struct buffer *problems)
 {
     const char *nearest = help_nearest_command(word);
     if (is_lua_file(word))
-        return complain(problems, "there is no command before the handler: did you mean moonrabbit run ",
-                        word, "?");
+        return cli_complain(problems, "there is no command before the handler: did you mean moonrabbit run ",
+                            word, "?");
     if (word[0] == '-')
-        return complain(problems, "a command goes first: did you mean moonrabbit run ", word, "?");
+        return cli_complain(problems, "a command goes first: did you mean moonrabbit run ", word, "?");
     if (!nearest)
-        return complain(problems, "there is no command ", word, ": moonrabbit help lists them");
-    (void)complain(problems, "there is no command ", word, ": did you mean ");
+        return cli_complain(problems, "there is no command ", word, ": moonrabbit help lists them");
+    (void)cli_complain(problems, "there is no command ", word, ": did you mean ");
     problems->size--; /* the newline */
-    return complain(problems, "", nearest, "?");
+    return cli_complain(problems, "", nearest, "?");
 }
 
 static bool copy_words(struct cli *cli, int argc, char **argv)
@@ -264,7 +293,8 @@ static bool find_configured(const char *word, enum cli_command *ret_command)
         const char *word;
         enum cli_command command;
     } commands[] = {
-        { "run", CLI_RUN }, { "check", CLI_CHECK }, { "doctor", CLI_DOCTOR }, { "replay", CLI_REPLAY }
+        { "run", CLI_RUN },       { "check", CLI_CHECK },     { "doctor", CLI_DOCTOR },
+        { "replay", CLI_REPLAY }, { "capture", CLI_CAPTURE },
     };
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(word, commands[i].word) == 0) {
@@ -279,14 +309,15 @@ bool cli_parse(struct cli *cli, int argc, char **argv, struct buffer *problems)
 {
     *cli = (struct cli){ .command = CLI_HELP };
     if (!copy_words(cli, argc, argv))
-        return complain(problems, "no memory is left", "", "");
+        return cli_complain(problems, "no memory is left", "", "");
     const char *command = cli->word_count > 1 && cli->words[1] ? cli->words[1] : "";
     if (find_configured(command, &cli->command))
         return parse_options(cli, command, problems);
     if (strcmp(command, "dead") == 0) {
         cli->command = CLI_DEAD;
-        return cli_dead_init(&cli->dead, cli->word_count) ? parse_options(cli, command, problems)
-                                                          : complain(problems, "no memory is left", "", "");
+        return cli_dead_init(&cli->dead, cli->word_count)
+                   ? parse_options(cli, command, problems)
+                   : cli_complain(problems, "no memory is left", "", "");
     }
     if (strcmp(command, "test") == 0)
         return parse_test(cli);

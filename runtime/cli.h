@@ -3,6 +3,7 @@
 #ifndef RUNTIME_CLI_H
 #define RUNTIME_CLI_H
 
+#include "cli_capture.h"
 #include "cli_dead.h"
 #include "common/buffer.h"
 #include "console.h"
@@ -10,15 +11,25 @@
 
 #include <stdbool.h>
 
-enum cli_command { CLI_HELP, CLI_RUN, CLI_REPLAY, CLI_CHECK, CLI_DEAD, CLI_DOCTOR, CLI_TEST, CLI_VERSION };
+enum cli_command {
+    CLI_HELP,
+    CLI_RUN,
+    CLI_REPLAY,
+    CLI_CHECK,
+    CLI_CAPTURE,
+    CLI_DEAD,
+    CLI_DOCTOR,
+    CLI_TEST,
+    CLI_VERSION
+};
 
 struct cli {
     enum cli_command command;
-    const char *topic; /* for CLI_HELP: the command to explain; NULL: the program */
-    struct config_source
-        source; /* for CLI_RUN, CLI_REPLAY, CLI_CHECK, CLI_DEAD and CLI_DOCTOR; without its environment */
+    const char *topic;            /* for CLI_HELP: the command to explain; NULL: the program */
+    struct config_source source;  /* for those that need a configuration; without its environment */
     struct replay_options replay; /* for CLI_REPLAY */
     struct doctor_options doctor; /* for CLI_DOCTOR */
+    struct capture_order capture; /* for CLI_CAPTURE */
     struct cli_dead dead;         /* for CLI_DEAD */
     char **words;                 /* owned copies of argv: what the texts above are parts of */
     int word_count;

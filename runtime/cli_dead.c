@@ -1,15 +1,11 @@
 /* The words of `moonrabbit dead`; see cli_dead.h. */
 #include "cli_dead.h"
 
-#include "common/redact.h"
+#include "cli_words.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { NAME_BYTES_MAX = 255 };
 
 static const struct {
     const char *name;
@@ -53,44 +49,26 @@ bool cli_dead_knows(const char *name, bool *ret_takes_value)
     return false;
 }
 
-static void complain(struct buffer *problems, const char *before, const char *word, const char *after)
-{
-    (void)buffer_append_text(problems, before);
-    (void)redact_append(problems, slice_of(word));
-    (void)buffer_append_text(problems, after);
-    (void)buffer_append_text(problems, "\n");
-}
-
-static void take_max(struct cli_dead *dead, const char *value, struct buffer *problems)
-{
-    char *end;
-    errno = 0;
-    long number = strtol(value, &end, 10);
-    if (!isdigit((unsigned char)*value) || *end != '\0' || errno != 0 || number < 1 || number > DEAD_LOOK_MAX)
-        complain(problems, "--max is \"", value, "\": give a whole number from 1 to 10000000");
-    else
-        dead->order.look = (uint32_t)number;
-}
-
 static void take_filter(struct cli_dead *dead, const char *value, struct buffer *problems)
 {
     struct error error;
     if (dead->order.filter_count == DEAD_FILTERS_MAX)
-        complain(problems, "--where ", value, " is one too many: 32 are enough");
+        (void)cli_complain(problems, "--where ", value, " is one too many: 32 are enough");
     else if (filter_parse(&dead->order.filters[dead->order.filter_count], value, &error))
         dead->order.filter_count++;
     else
-        complain(problems, "", error.text, "");
+        (void)cli_complain(problems, "", error.text, "");
 }
 
 static void take_value(struct cli_dead *dead, const char *name, const char *value, struct buffer *problems)
 {
     bool is_max = strcmp(name, "max") == 0;
     if (!value)
-        complain(problems, "--", name,
-                 is_max ? " has no value: write --max N" : " has no value: write --where NAME=TEXT");
+        (void)cli_complain(problems, "--", name,
+                           is_max ? " has no value: write --max N"
+                                  : " has no value: write --where NAME=TEXT");
     else if (is_max)
-        take_max(dead, value, problems);
+        cli_take_count("--max", value, DEAD_LOOK_MAX, &dead->order.look, problems);
     else
         take_filter(dead, value, problems);
 }
@@ -98,7 +76,7 @@ static void take_value(struct cli_dead *dead, const char *name, const char *valu
 static void take_switch(struct cli_dead *dead, const char *name, const char *value, struct buffer *problems)
 {
     if (value)
-        complain(problems, "--", name, " takes no value: leave it out");
+        (void)cli_complain(problems, "--", name, " takes no value: leave it out");
     else if (strcmp(name, "json") == 0)
         dead->order.json = true;
     else if (strcmp(name, "body") == 0)
@@ -125,7 +103,7 @@ static void take_action(struct cli_dead *dead, const char *word, struct buffer *
             return;
         }
     }
-    complain(problems, "dead cannot ", word, ": it can list, show, retry and drop");
+    (void)cli_complain(problems, "dead cannot ", word, ": it can list, show, retry and drop");
 }
 
 void cli_dead_take_word(struct cli_dead *dead, const char *word, struct buffer *problems)
@@ -133,8 +111,8 @@ void cli_dead_take_word(struct cli_dead *dead, const char *word, struct buffer *
     struct dead_order *order = &dead->order;
     if (!dead->has_action)
         take_action(dead, word, problems);
-    else if (!order->queue && (*word == '\0' || strlen(word) > NAME_BYTES_MAX))
-        complain(problems, "the queue is \"", word, "\": give a name of 1 to 255 bytes");
+    else if (!order->queue && (*word == '\0' || strlen(word) > CLI_NAME_BYTES_MAX))
+        (void)cli_complain(problems, "the queue is \"", word, "\": give a name of 1 to 255 bytes");
     else if (!order->queue)
         order->queue = word;
     else
@@ -147,15 +125,17 @@ void cli_dead_check(const struct cli_dead *dead, struct buffer *problems)
     if (problems->size > 0)
         return;
     if (!dead->has_action || !order->queue)
-        complain(problems, "dead wants to know what to do and with which queue: write moonrabbit dead ",
-                 "list|show|retry|drop", " QUEUE");
+        (void)cli_complain(problems,
+                           "dead wants to know what to do and with which queue: write moonrabbit dead ",
+                           "list|show|retry|drop", " QUEUE");
     else if (order->body && (order->action != DEAD_SHOW || order->json))
-        complain(problems, "--body ", "prints a body and nothing else",
-                 order->json ? ": with --json it is there already" : ": it goes with show");
+        (void)cli_complain(problems, "--body ", "prints a body and nothing else",
+                           order->json ? ": with --json it is there already" : ": it goes with show");
     else if (order->json && (order->action == DEAD_RETRY || order->action == DEAD_DROP))
-        complain(problems, "--json ", "goes with list and show", ": retry and drop print one line");
+        (void)cli_complain(problems, "--json ", "goes with list and show", ": retry and drop print one line");
     else if (order->yes && order->action != DEAD_DROP)
-        complain(problems, "--yes ", "goes with drop", ": nothing else asks");
+        (void)cli_complain(problems, "--yes ", "goes with drop", ": nothing else asks");
     else if (order->action == DEAD_DROP && !order->yes && !isatty(STDIN_FILENO))
-        complain(problems, "drop asks before it drops, and nobody is there to answer: ", "add --yes", "");
+        (void)cli_complain(problems,
+                           "drop asks before it drops, and nobody is there to answer: ", "add --yes", "");
 }

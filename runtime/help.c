@@ -13,6 +13,7 @@ static const char program_text[] =
     "  moonrabbit dead ACTION QUEUE [ID...] [OPTIONS]      look at dead letters, send\n"
     "                                                      them back, or drop them\n"
     "  moonrabbit doctor [-c FILE] [--management URL]      what would leak, and why\n"
+    "  moonrabbit capture --queue NAME --max N [-o FILE]   write messages to a file\n"
     "  moonrabbit replay [OPTIONS] HANDLER.lua FILE        try a file of messages\n"
     "  moonrabbit test [BUSTED ARGUMENTS]                  run specs of handlers\n"
     "  moonrabbit version                                  what this is built from\n"
@@ -82,7 +83,46 @@ static const char dead_text[] =
     "\n"
     "All other keys of the broker are options, too (--broker-tls-ca and so on).\n"
     "While it looks, the messages are out of the queue; then they are back in their\n"
-    "places, marked as redelivered. A quorum queue with a delivery limit counts that.\n";
+    "places, marked as redelivered. A quorum queue with a delivery limit counts that,\n"
+    "and puts what a retry leaves of it in any order.\n";
+
+static const char capture_text[] =
+    "moonrabbit capture --queue NAME --max N [-o FILE] [OPTIONS]\n"
+    "moonrabbit capture --tap EXCHANGE [--routing-key KEY] --max N [-o FILE]\n"
+    "                   [OPTIONS]\n"
+    "\n"
+    "Writes real messages, one JSON object a line, as replay reads them: body,\n"
+    "headers and properties as a handler would be given them, byte for byte. No\n"
+    "queue loses any.\n"
+    "\n"
+    "  moonrabbit capture --queue orders --max 1000 -o orders.ndjson\n"
+    "  moonrabbit replay handler.lua orders.ndjson\n"
+    "  moonrabbit capture --tap shop --routing-key 'order.#' --max 50 | jq -r .body\n"
+    "\n"
+    "  --queue NAME             the first messages of this queue; they stay in it\n"
+    "  --tap EXCHANGE           copies of what the exchange gets from now on, by way\n"
+    "                           of a queue that is gone with the command\n"
+    "  --routing-key KEY        the tap's binding (#: all of a topic exchange; fanout\n"
+    "                           and headers do not look at it, direct needs a key)\n"
+    "  --max N                  so many messages at the most, of a queue up to 65535\n"
+    "  -o, --output FILE        write there (-: standard output, as without it)\n"
+    "  --json                   the summary as one JSON object\n"
+    "  -c, --config FILE        the configuration file, for its broker\n"
+    "  --broker URL             amqp://user:password@host:port/vhost, or amqps://;\n"
+    "                           MOONRABBIT_BROKER is the better place for a password\n"
+    "\n"
+    "All other keys of the broker are options, too (--broker-tls-ca and so on).\n"
+    "\n"
+    "While messages of a queue are written they are out of it; at the end all are\n"
+    "back in their places. What that costs: their next delivery is marked\n"
+    "redelivered, and is a second attempt at least; a quorum queue counts it each\n"
+    "time, against its delivery limit and retry.attempts. --tap costs nothing, but\n"
+    "sees only what comes; copies that it cannot write in time are dropped, the\n"
+    "oldest of more than 10000 or 64MiB first.\n"
+    "\n"
+    "FILE has all of the new messages, or what it had before. SIGINT and SIGTERM end\n"
+    "in order, with what was captured until then. The summary goes to standard\n"
+    "output where the messages go elsewhere, else to standard error.\n";
 
 static const char options_text[] =
     "\n"
@@ -131,7 +171,8 @@ static const char replay_text[] =
     "\n"
     "A message: {\"body\": {\"id\": 1}, \"routing_key\": \"new\", \"headers\": {\"try\": 2}}.\n"
     "Its fields are those that a handler sees. A body that is no string is sent as\n"
-    "JSON; body_base64 is for bodies that are no text.\n"
+    "JSON; body_base64 is for bodies that are no text. moonrabbit capture writes such\n"
+    "a file from a queue.\n"
     "\n"
     "  -c, --config FILE        a configuration file, in which a consumer runs the\n"
     "                           handler; without -c none is read\n"
@@ -196,8 +237,8 @@ static const char version_text[] =
 static const char help_help_text[] =
     "moonrabbit help [COMMAND]\n"
     "\n"
-    "Explains a command: run, check, dead, doctor, replay, test or version. So does\n"
-    "moonrabbit COMMAND --help, but for test: there it is busted that answers.\n";
+    "Explains a command: run, check, dead, doctor, capture, replay, test or version.\n"
+    "So does moonrabbit COMMAND --help, but for test: there busted answers.\n";
 
 static const char codes_text[] =
     "\n"
@@ -217,6 +258,7 @@ static const struct page pages[] = {
     { "check", { check_text, options_text, names_text, codes_text } },
     { "dead", { dead_text, codes_text } },
     { "doctor", { doctor_text, names_text, codes_text } },
+    { "capture", { capture_text, codes_text } },
     { "replay", { replay_text, names_text, codes_text } },
     { "test", { test_text } },
     { "version", { version_text } },

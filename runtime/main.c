@@ -11,6 +11,7 @@
 #include "console.h"
 #include "help.h"
 #include "host/amqp/connection.h"
+#include "host/capture/capture.h"
 #include "host/config.h"
 #include "host/dead/dead.h"
 #include "host/host.h"
@@ -149,6 +150,8 @@ static int run_as_configured(const struct cli *cli, struct config *config)
     switch (cli->command) {
     case CLI_RUN:
         return host_run(config, &cli->source);
+    case CLI_CAPTURE:
+        return capture_run(&config->broker, &cli->capture);
     case CLI_DEAD:
         return dead_run(&config->broker, &cli->dead.order);
     case CLI_DOCTOR:
@@ -176,6 +179,7 @@ static int dispatch(const struct cli *cli, struct buffer *problems)
     switch (cli->command) {
     case CLI_RUN:
     case CLI_CHECK:
+    case CLI_CAPTURE:
     case CLI_DEAD:
     case CLI_DOCTOR:
         return run_configured(cli, problems);

@@ -86,8 +86,7 @@ local function take_flags()
       unknown = true
       complain("there is no option %s%s", show("--" .. flag.name),
         did_you_mean(flag.name, sorted_keys(by_flag), "--") or
-          (": 'moonrabbit help %s' says which there are"):format(source.broker_only and "dead" or
-            source.consumers_optional and "doctor" or "run"))
+          (": 'moonrabbit help %s' says which there are"):format(source.command))
     end
   end
   if source.handler then

@@ -59,8 +59,8 @@ end
 ---Hands over one message, and waits for what comes of it. A message is a table of the fields that a handler
 ---sees, or only its body; a body that is no string is sent as JSON.
 ---@param message table|string
----@return table result verdict, settlement, cause, reason, error, traceback, elapsed, delay, memory, attempt,
----published, logs
+---@return table result verdict, settlement, cause, reason, error, traceback, elapsed, delay, wait, memory,
+---attempt, published, logs
 function Worker:deliver(message)
   local ok, result = pcall(function()
     local complete = messages.complete(message)
@@ -78,6 +78,16 @@ function Worker:deliver_all(list)
   local results = {}
   for i, message in ipairs(list) do results[i] = self:deliver(message) end
   return results
+end
+
+---How long a message would wait for its next attempt after this one has failed, by the retry policy and where
+---the handler names no delay itself: between min and max seconds. Nil after the last attempt.
+---@param attempt integer 1 for the first
+---@return table|nil wait
+function Worker:retry_delay(attempt)
+  local ok, wait = pcall(self.trial.retry_wait, self.trial, attempt)
+  if not ok then error((wait:gsub("^bad argument #%d+ to '.-' %((.*)%)$", "%1")), 2) end
+  return wait
 end
 
 ---Exchanges the Lua state for a new one, as recycling does.

@@ -32,6 +32,32 @@ size_t utf8_length(const char *text, size_t size)
     return length;
 }
 
+bool utf8_is_valid(struct slice text)
+{
+    for (size_t i = 0, length; i < text.size; i += length) {
+        length = utf8_length(text.data + i, text.size - i);
+        if (length == 0)
+            return false;
+    }
+    return true;
+}
+
+static bool is_space(char c)
+{
+    return c == '\n' || c == '\t' || c == '\r';
+}
+
+bool utf8_is_plain(struct slice text)
+{
+    unsigned code;
+    for (size_t i = 0, length; i < text.size; i += length) {
+        length = utf8_length(text.data + i, text.size - i);
+        if (length == 0 || (utf8_is_control(text.data + i, length, &code) && !is_space(text.data[i])))
+            return false;
+    }
+    return true;
+}
+
 /* C1 takes two bytes in UTF-8. */
 bool utf8_is_control(const char *text, size_t length, unsigned *ret_code)
 {

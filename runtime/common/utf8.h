@@ -11,6 +11,13 @@
  * UTF-8. */
 size_t utf8_length(const char *text, size_t size);
 
+/* Whether all of the text is UTF-8. */
+bool utf8_is_valid(struct slice text);
+
+/* Whether it is a text that people write: UTF-8 without control characters but tab, line feed and carriage
+ * return. */
+bool utf8_is_plain(struct slice text);
+
 /* Whether this character, of so many bytes, moves the cursor or worse: C0, DEL and C1. Its code is in
  * *ret_code. */
 bool utf8_is_control(const char *text, size_t length, unsigned *ret_code);

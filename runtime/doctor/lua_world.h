@@ -6,7 +6,7 @@
 #include "common/error.h"
 #include "doctor/http.h"
 #include "host/config.h"
-#include "host/dead/session.h"
+#include "host/session.h"
 
 #include <stdbool.h>
 

@@ -439,6 +439,8 @@ static void push_source(lua_State *L, const struct config_source *source)
     lua_setfield(L, -2, "consumers_optional");
     lua_pushstring(L, source->handler);
     lua_setfield(L, -2, "handler");
+    lua_pushstring(L, source->command ? source->command : "run");
+    lua_setfield(L, -2, "command");
     lua_pushboolean(L, source->broker_only);
     lua_setfield(L, -2, "broker_only");
     push_flags(L, source);

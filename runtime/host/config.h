@@ -144,6 +144,7 @@ struct config_source {
     const char *handler; /* HANDLER.lua on the command line; NULL: none */
     const struct config_flag *flags;
     size_t flag_count;
+    const char *command; /* whose help page has the options; NULL: run */
     bool broker_only; /* for a command that needs no consumers: keys of other groups are no options of it */
     bool consumers_optional; /* for one that makes do without any, where neither file nor flags name one */
     char **environment;      /* of the process: entries that begin with MOONRABBIT_ are looked at */

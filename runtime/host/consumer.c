@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "host/caution.h"
 #include "host/handler_log.h"
+#include "host/letter.h"
 #include "host/ruling.h"
 
 #include <inttypes.h>
@@ -58,19 +59,12 @@ static uint32_t next_attempt(struct consumer *consumer, const struct delivery *d
 }
 
 /* Every failure that moved the message to a delay queue counts (our own header), and every time since then
- * that it came back to the queue. Quorum queues count those themselves
- * (https://www.rabbitmq.com/quorum-queues.html#poison-message-handling). */
+ * that it came back to the queue. */
 static uint32_t attempt_of(struct consumer *consumer, const struct delivery *delivery)
 {
-    struct field count;
-    uint32_t attempt = next_attempt(consumer, delivery);
-    if (attempt == 0)
-        attempt = delivery->failed + (delivery->redelivered ? 2 : 1);
-    if (delivery->redelivered && find_header(delivery, "x-delivery-count", &count) &&
-        count.kind == FIELD_INTEGER && count.integer < INT32_MAX &&
-        count.integer + delivery->failed >= attempt)
-        attempt = (uint32_t)count.integer + delivery->failed + 1;
-    return attempt;
+    uint32_t next = next_attempt(consumer, delivery);
+    uint32_t told = letter_attempt(delivery_attributes(delivery), delivery->redelivered, delivery->failed);
+    return next > told ? next : told;
 }
 
 static uint32_t hash_of(struct slice key)
@@ -193,14 +187,11 @@ static void complain(struct consumer *consumer, const struct delivery *delivery,
     log_write(level, fields);
 }
 
-/* `wait_ns` is the handler's own wish; negative: the policy's. */
-static void retry(struct consumer *consumer, struct delivery *delivery, int64_t wait_ns)
+/* `named_ns` is the handler's own wish; negative: it has none. */
+static void retry(struct consumer *consumer, struct delivery *delivery, int64_t named_ns)
 {
-    const struct retry_policy *policy = &consumer->config->retry;
-    if (wait_ns < 0)
-        wait_ns = retry_wait_ns(policy, delivery->attempt, backoff_random_share());
-    else if (wait_ns > RETRY_WAIT_MAX_NS)
-        wait_ns = RETRY_WAIT_MAX_NS;
+    int64_t wait_ns =
+        retry_chosen_wait_ns(&consumer->config->retry, delivery->attempt, named_ns, backoff_random_share());
     if (!errands_retry(&consumer->errands, delivery, wait_ns))
         settle(consumer, delivery, SETTLE_REQUEUE);
 }

@@ -1,6 +1,7 @@
 /* Writing JSON; see json.h. */
 #include "host/json.h"
 
+#include "common/base64.h"
 #include "common/utf8.h"
 
 #include <inttypes.h>
@@ -9,16 +10,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-void json_put_text(struct buffer *to, struct slice text)
+void json_put_quoted(struct buffer *to, struct slice text)
 {
     char room[UTF8_QUOTED_MAX + 1];
-    (void)buffer_append_text(to, "\"");
     for (size_t i = 0; i < text.size;) {
         size_t length = utf8_length(text.data + i, text.size - i);
         struct slice quoted = utf8_quoted(text.data + i, length, room);
         (void)buffer_append(to, quoted.data, quoted.size);
         i += length == 0 ? 1 : length;
     }
+}
+
+void json_put_text(struct buffer *to, struct slice text)
+{
+    (void)buffer_append_text(to, "\"");
+    json_put_quoted(to, text);
+    (void)buffer_append_text(to, "\"");
+}
+
+void json_put_base64(struct buffer *to, struct slice bytes)
+{
+    (void)buffer_append_text(to, "\"");
+    base64_encode(bytes, to);
     (void)buffer_append_text(to, "\"");
 }
 

@@ -11,6 +11,8 @@
 
 /* Values. */
 void json_put_text(struct buffer *to, struct slice text);
+void json_put_quoted(struct buffer *to, struct slice text); /* a piece of it, cut between characters */
+void json_put_base64(struct buffer *to, struct slice bytes);
 void json_put_number(struct buffer *to, double number); /* null where it is not finite */
 
 /* The shortest decimal digits that give this number again; it is finite. */

@@ -337,3 +337,15 @@ enum letter_kind letter_restore(struct slice attributes, const char *queue, stru
         to->size = mark - WIRE_ATTRIBUTE_BYTES;
     return kind;
 }
+
+uint32_t letter_attempt(struct slice attributes, bool redelivered, uint32_t failed)
+{
+    struct slice headers;
+    struct field count;
+    uint32_t attempt = failed + (redelivered ? 2 : 1);
+    if (redelivered && wire_find(attributes, WIRE_HEADERS, &headers) &&
+        fields_find(headers, "x-delivery-count", &count) && count.kind == FIELD_INTEGER &&
+        count.integer < INT32_MAX && count.integer + failed >= attempt)
+        attempt = (uint32_t)count.integer + failed + 1;
+    return attempt;
+}

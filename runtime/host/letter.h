@@ -40,6 +40,11 @@ enum letter_kind {
 enum letter_kind letter_restore(struct slice attributes, const char *queue, struct buffer *to,
                                 uint32_t *ret_failed);
 
+/* Which attempt this delivery is, by what the message itself and the broker say; `failed` as letter_restore
+ * has it, or 0. Quorum queues count how often a message came back to them
+ * (https://www.rabbitmq.com/quorum-queues.html#poison-message-handling). */
+uint32_t letter_attempt(struct slice attributes, bool redelivered, uint32_t failed);
+
 /* Where a dead letter came from. */
 struct letter_origin {
     struct slice queue;

@@ -16,6 +16,14 @@ int64_t retry_wait_ns(const struct retry_policy *policy, uint32_t attempt, doubl
     return wait < most ? (int64_t)wait : policy->max_delay_ns;
 }
 
+int64_t retry_chosen_wait_ns(const struct retry_policy *policy, uint32_t attempt, int64_t named_ns,
+                             double random)
+{
+    if (named_ns < 0)
+        return retry_wait_ns(policy, attempt, random);
+    return named_ns < RETRY_WAIT_MAX_NS ? named_ns : RETRY_WAIT_MAX_NS;
+}
+
 int64_t retry_step_ms(int64_t wait_ms)
 {
     int64_t step = RETRY_FIRST_STEP_MS;

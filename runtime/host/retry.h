@@ -31,6 +31,10 @@ struct retry_policy {
  * sides. */
 int64_t retry_wait_ns(const struct retry_policy *policy, uint32_t attempt, double random);
 
+/* The same where the handler named a wait itself, which goes before the policy's; negative: it named none. */
+int64_t retry_chosen_wait_ns(const struct retry_policy *policy, uint32_t attempt, int64_t named_ns,
+                             double random);
+
 /* The step that holds messages with this wait: the least that is not shorter. */
 int64_t retry_step_ms(int64_t wait_ms);
 

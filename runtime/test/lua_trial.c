@@ -1,11 +1,13 @@
 /* The Lua face of a trial; see lua_trial.h. */
 #include "test/lua_trial.h"
 
+#include "common/base64.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/units.h"
 #include "host/handler_log.h"
 #include "host/recycles.h"
+#include "host/retry.h"
 #include "test/publications.h"
 #include "test/trial.h"
 #include "test/trial_message.h"
@@ -184,7 +186,16 @@ static const char *verdict_name(enum wire_verdict verdict)
     }
 }
 
-static void push_outcome(lua_State *lua, const struct bench *bench)
+/* -> { min =, max = }, seconds; what jitter adds lies between. */
+static void push_wait(lua_State *lua, const struct bench *bench, uint32_t attempt, int64_t named_ns)
+{
+    const struct retry_policy *policy = &bench->consumer->retry;
+    lua_createtable(lua, 0, 2);
+    set_seconds(lua, "min", retry_chosen_wait_ns(policy, attempt, named_ns, 0));
+    set_seconds(lua, "max", retry_chosen_wait_ns(policy, attempt, named_ns, 1));
+}
+
+static void push_outcome(lua_State *lua, const struct bench *bench, uint32_t attempt)
 {
     static const char *const causes[] = {
         [TRIAL_RAISED] = "raised", [TRIAL_MEMORY] = "memory", [TRIAL_TIME] = "time",
@@ -197,7 +208,7 @@ static void push_outcome(lua_State *lua, const struct bench *bench)
         [RULING_GIVE_UP] = "reject",
     };
     const struct trial_outcome *outcome = &bench->outcome;
-    lua_createtable(lua, 0, 10);
+    lua_createtable(lua, 0, 11);
     set_text(lua, "verdict", verdict_name(outcome->verdict));
     if (outcome->cause != TRIAL_NONE)
         set_text(lua, "cause", causes[outcome->cause]);
@@ -207,6 +218,10 @@ static void push_outcome(lua_State *lua, const struct bench *bench)
     set_seconds(lua, "elapsed", outcome->elapsed_ns);
     if (outcome->delay_ns >= 0)
         set_seconds(lua, "delay", outcome->delay_ns);
+    if (outcome->ruling == RULING_RETRY) {
+        push_wait(lua, bench, attempt, outcome->delay_ns);
+        lua_setfield(lua, -2, "wait");
+    }
     if (outcome->heap_bytes > 0)
         set_number(lua, "memory", (double)outcome->heap_bytes);
     push_lines(lua, &bench->trial.logs);
@@ -224,7 +239,7 @@ static int deliver(lua_State *lua)
     trial_message_read(lua, 2, &bench->attributes, &message);
     if (!trial_deliver(&bench->trial, &message, &bench->outcome, &error))
         return complain(lua, error.text);
-    push_outcome(lua, bench);
+    push_outcome(lua, bench, message.attempt);
     return 1;
 }
 
@@ -235,6 +250,18 @@ static int check_message(lua_State *lua)
     luaL_checktype(lua, 2, LUA_TTABLE);
     trial_message_read(lua, 2, &bench->attributes, &message);
     return 0;
+}
+
+static int retry_wait(lua_State *lua)
+{
+    const struct bench *bench = check_bench(lua);
+    double attempt = luaL_checknumber(lua, 2);
+    if (!(attempt >= 1 && attempt <= UINT32_MAX && attempt == floor(attempt)))
+        (void)luaL_argerror(lua, 2, "the number of an attempt, 1 or more, is wanted");
+    if (attempt >= bench->consumer->retry.attempts)
+        return 0;
+    push_wait(lua, bench, (uint32_t)attempt, -1);
+    return 1;
 }
 
 static int recycle(lua_State *lua)
@@ -502,6 +529,19 @@ static int parse_duration(lua_State *lua)
     return 1;
 }
 
+static int from_base64(lua_State *lua)
+{
+    struct slice text;
+    struct buffer bytes;
+    text.data = luaL_checklstring(lua, 1, &text.size);
+    buffer_init(&bytes, text.size);
+    bool sound = base64_decode(text, &bytes);
+    if (sound)
+        lua_pushlstring(lua, bytes.size > 0 ? bytes.data : "", bytes.size);
+    buffer_clear(&bytes);
+    return sound;
+}
+
 static int now(lua_State *lua)
 {
     lua_pushnumber(lua, (double)clock_now_ns() / 1e9);
@@ -519,6 +559,7 @@ static const luaL_Reg functions[] = {
     { "format_size", format_size },
     { "format_duration", format_duration },
     { "parse_duration", parse_duration },
+    { "from_base64", from_base64 },
     { "now", now },
     { "is_terminal", is_terminal },
     { NULL, NULL },
@@ -527,6 +568,7 @@ static const luaL_Reg functions[] = {
 static const luaL_Reg methods[] = {
     { "deliver", deliver },
     { "check", check_message },
+    { "retry_wait", retry_wait },
     { "recycle", recycle },
     { "leaks", leaks },
     { "stop", stop },

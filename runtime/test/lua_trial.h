@@ -9,15 +9,17 @@
  *
  *     open { handler =, file =, flags = { { name, value }, … }, environment = true } -> trial | nil, problems
  *     format_size(bytes)  format_duration(seconds)  parse_duration(text) -> seconds | nil
+ *     from_base64(text) -> bytes | nil
  *     now() -> seconds    is_terminal() -> whether standard error is one
  *
  * `file` is a configuration file, in which the consumer of `handler` is looked for; the environment is heeded
  * only where it is asked for. A trial has these methods, which raise where the worker is closed or cannot go
  * on:
  *
- *     deliver(message) -> { verdict =, cause =, text =, settlement =, elapsed =, delay =, memory =, logs =,
- *                           published = }
+ *     deliver(message) -> { verdict =, cause =, text =, settlement =, elapsed =, delay =, wait =, memory =,
+ *                           logs =, published = }
  *     check(message): raises what is wrong with it
+ *     retry_wait(attempt) -> { min =, max = } | nil
  *     recycle() -> { messages =, memory =, peak = }
  *     leaks() -> { { path =, kind =, sample =, text =, entries =, entries_per_message =, bytes =,
  *                    bytes_per_message = }, … }, { looks =, objects =, spent =, alive =, complete = }

@@ -111,12 +111,13 @@
 ---A message for a worker on trial: fields of moonrabbit.Message, all of which may be left out.
 ---@class moonrabbit.TestMessage
 ---@field body? any no string: sent as JSON
----@field body_base64? string
+---@field body_base64? string every other text can be given so, too: id_base64 and so on
 ---@field id? string
 ---@field exchange? string
 ---@field routing_key? string
 ---@field consumer_tag? string
 ---@field headers? table<string, any>
+---@field headers_base64? string an AMQP table in its own encoding
 ---@field content_type? string
 ---@field content_encoding? string
 ---@field correlation_id? string
@@ -142,6 +143,10 @@
 ---@field body string
 ---@field properties table<string, any>
 
+---@class moonrabbit.TestWait
+---@field min number seconds
+---@field max number seconds
+
 ---@class moonrabbit.TestResult
 ---@field verdict "ack"|"retry"|"requeue"|"reject"|"error"
 ---@field cause? "raised"|"memory"|"time"|"killed"|"body"|"size" of an error
@@ -149,7 +154,8 @@
 ---@field reason? string that the handler gave
 ---@field error? string
 ---@field traceback? string
----@field delay? number seconds
+---@field delay? number seconds, where the handler named them
+---@field wait? moonrabbit.TestWait where it would be tried again later
 ---@field attempt integer
 ---@field published moonrabbit.TestPublication[]
 ---@field logs moonrabbit.TestLine[]
@@ -175,6 +181,7 @@
 ---@class moonrabbit.TestWorker
 ---@field deliver fun(self, message: moonrabbit.TestMessage|string): moonrabbit.TestResult
 ---@field deliver_all fun(self, messages: (moonrabbit.TestMessage|string)[]): moonrabbit.TestResult[]
+---@field retry_delay fun(self, attempt: integer): moonrabbit.TestWait?
 ---@field recycle fun(self): { messages: integer, memory: integer, peak: integer }
 ---@field cache fun(self): moonrabbit.Space
 ---@field advance fun(self, by: moonrabbit.Duration)

@@ -62,7 +62,7 @@ describe("the command line", function()
     assert.same(help.out, run("-h").out)
   end)
 
-  for _, command in ipairs { "run", "check", "dead", "doctor", "replay", "version" } do
+  for _, command in ipairs { "run", "check", "dead", "doctor", "capture", "replay", "version" } do
     it("explains " .. command, function()
       local help = run("help", command)
       assert.equal(0, help.code)
@@ -73,7 +73,9 @@ describe("the command line", function()
   end
 
   it("keeps its help within 80 columns", function()
-    for _, command in ipairs { "run", "check", "dead", "doctor", "replay", "test", "version", "help" } do
+    for _, command in ipairs {
+      "run", "check", "dead", "doctor", "capture", "replay", "test", "version", "help"
+    } do
       for line in (run("help").out .. run("help", command).out):gmatch("[^\n]+") do
         assert.is_true(#line <= 80, line)
       end

@@ -121,6 +121,26 @@ describe("replay", function()
     assert.equal(1, report_of().verdicts.ack)
   end)
 
+  it("takes other texts and headers as bytes, too", function()
+    folder:write("handler.lua", [[return function(_, message)
+      local id, headers = message.id, message.headers
+      if id ~= "\0\255" or headers.s ~= "\255" or headers.n ~= 7 then return "reject", "bytes changed" end
+    end]])
+    write_messages {
+      { id_base64 = "AP8=", headers_base64 = "AXNTAAAAAf8BbkkAAAAH" },
+      { id_base64 = "AP8=", headers_base64 = cjson.null, headers = { n = 7 } },
+      { id = "a", id_base64 = "YQ==" }, { headers = {}, headers_base64 = "" }, { id_base64 = 7 },
+      { bodi_base64 = "YQ==" }, { headers_base64 = "c2hvcnQ=" },
+    }
+    local report = report_of()
+    assert.same({ 1, 1, 1 }, { report.verdicts.ack, report.verdicts.reject, report.verdicts.error })
+    assert.matches("the headers of this message cannot be read", report.errors[1].text)
+    for i, reason in ipairs { "give id or id_base64, not both", "give headers or headers_base64, not both",
+      "id_base64 is no base64", "a message has no field bodi" } do
+      assert.same({ line = i + 2, reason = reason }, report.skipped_lines[i])
+    end
+  end)
+
   it("takes bare bodies, from standard input too", function()
     folder:write("bodies", '{"id":1}\r\n\n{"verdict":"reject"}\n{"raise":"x"}')
     local command = ("'%s' replay --bare --json handler.lua - < bodies"):format(moonrabbit.path)

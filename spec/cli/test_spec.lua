@@ -164,6 +164,30 @@ describe("moonrabbit test", function()
       worker = nil]]
   end)
 
+  it("answers how long a retry would wait, by the configured policy", function()
+    assert_passes [[
+      open { retry = { attempts = 5, delay = "2s", factor = 3, max_delay = "30s", jitter = 0 } }
+      for attempt, seconds in ipairs { 2, 6, 18, 30 } do
+        assert.same({ min = seconds, max = seconds }, worker:retry_delay(attempt))
+        assert.same({ min = seconds, max = seconds }, worker:deliver({ body = { raise = true },
+          attempt = attempt }).wait)
+      end
+      assert.is_nil(worker:retry_delay(5))
+      assert.is_nil(worker:deliver({ body = { raise = true }, attempt = 5 }).wait)
+      assert.is_nil(worker:deliver({ body = { total = 1 } }).wait)
+      local r = worker:deliver { body = { total = 1, verdict = "retry", delay = "90s" }, attempt = 2 }
+      assert.same({ 90, { min = 90, max = 90 } }, { r.delay, r.wait })
+      for _, wrong in ipairs { 0, 1.5, -1, "x" } do
+        assert.has_error(function() worker:retry_delay(wrong) end)
+      end
+      assert.has_error(function() worker:retry_delay(0) end,
+        "the number of an attempt, 1 or more, is wanted")
+      worker:close()
+      open { retry = { delay = "10s", jitter = 0.5 } }
+      assert.same({ min = 7.5, max = 12.5 }, worker:retry_delay(1))
+      assert.same({ min = 15, max = 25 }, worker:retry_delay(2))]]
+  end)
+
   it("tells the lines of no message apart", function()
     assert_passes [[
       open()
@@ -237,6 +261,24 @@ describe("moonrabbit test", function()
     result = test("none")
     assert.equal(1, result.code)
     assert.matches("Cannot find file or directory: none", result.out)
+  end)
+
+  it("lets luacov see what runs, and write it down at the end", function()
+    folder:write("luacov/runner.lua", [[
+      local seen = {}
+      local function start()
+        debug.sethook(function(_, line) seen[debug.getinfo(2, "S").short_src .. ":" .. line] = true end, "l")
+        start = newproxy(true)
+        getmetatable(start).__gc = function()
+          if seen["spec/it_spec.lua:2"] then io.open("saved", "w"):close() end
+        end
+      end
+      return setmetatable({ configuration = { exclude = {} } }, { __call = function() start() end })]])
+    folder:write("spec/it_spec.lua", 'it("holds", function()\n  assert.is_true(true)\nend)')
+    local result = moonrabbit.run("test", "--coverage",
+      { cwd = folder.path, env = { LUA_PATH = folder.path .. "/?.lua;;" } })
+    assert.same({ 0, "" }, { result.code, result.err })
+    assert.truthy(folder:read "saved")
   end)
 
   it("has all of Lua, and busted's own modules in C", function()

@@ -23,7 +23,7 @@ local MAN_PAGE = "runtime/doc/moonrabbit.1"
 -- Words behind -- that stand for no key.
 local NO_KEYS = { config = true, help = true, name = true, -- of the program, and "--name VALUE"
   bare = true, json = true, ["fail-on"] = true, -- of replay
-  tags = true } -- of busted
+  tags = true, coverage = true } -- of busted
 
 -- support.cleanup would want the AMQP client, too.
 local function cleanup()
@@ -247,10 +247,15 @@ describe("the pages", function()
   after_each(cleanup)
 
   it("name no flag that the program does not know", function()
-    local argv, of_dead = { "--no-such-flag=" }, {}
-    for flag in moonrabbit.run("help", "dead").out:gmatch("\n  %-%-(%l+)") do of_dead[flag] = true end
+    local argv, own = { "--no-such-flag=" }, {}
+    for _, command in ipairs { "dead", "capture" } do
+      for flag in moonrabbit.run("help", command).out:gmatch("\n  [^\n]-%-%-(%l[%l-]*)") do
+        own[flag] = true
+      end
+    end
+    own.queue = nil -- a key, too
     for flag in pairs(words_in_pages("%-%-(%l[%l-]*)")) do
-      if not NO_KEYS[flag] and not of_dead[flag] then argv[#argv + 1] = "--" .. flag .. "=" end
+      if not NO_KEYS[flag] and not own[flag] then argv[#argv + 1] = "--" .. flag .. "=" end
     end
     local said, complaints = check(argv).err, {}
     for flag in said:gmatch('there is no option "([^"]*)"') do complaints[#complaints + 1] = flag end
@@ -488,7 +493,7 @@ describe("moonrabbit.1", function()
 
   it("has every command and option that the program's help has", function()
     local man, missing = read_man(), {}
-    for _, topic in ipairs { "run", "check", "dead", "doctor", "replay" } do
+    for _, topic in ipairs { "run", "check", "dead", "doctor", "capture", "replay" } do
       for flag in moonrabbit.run("help", topic).out:gmatch("\n  [^\n]-(%-%-[%l-]+)") do
         if not man:find(flag, 1, true) then missing[#missing + 1] = flag end
       end

@@ -61,7 +61,7 @@ describe("what editors are told", function()
     local code = read("runtime/worker/lua_message.c"):match("struct message_field fields%[%] = (%b{})")
     for field in code:gmatch('{ "([%l_]+)", push_') do fields[field] = true end
     assert.same(sorted(fields), sorted(fields_of "Message"))
-    fields.queue, fields.body_base64 = nil, true
+    fields.queue, fields.body_base64, fields.headers_base64 = nil, true, true
     assert.same(sorted(fields), sorted(fields_of "TestMessage"))
   end)
 

@@ -314,6 +314,17 @@ describe("moonrabbit dead", function()
     assert.equal("m-2 m-3", ids_of(drain(source)))
   end)
 
+  it("leaves a quorum queue in its order, however many it looks at", function()
+    dead = rabbit.queue("dead", { arguments = { ["x-queue-type"] = "quorum" } })
+    bury_many(100)
+    local ids = {}
+    for i = 1, 100 do ids[i] = "m-" .. i end
+    for _ = 1, 3 do
+      assert(rabbit.eventually(function() return rabbit.queue_info(dead).messages == 100 end))
+      assert.equal(table.concat(ids, " "), ids_listed())
+    end
+  end)
+
   it("loses nothing when it is killed half-way, and doubles no more than were under way", function()
     local COUNT = 10000
     local headers = { ["moonrabbit-reason"] = "error", ["moonrabbit-queue"] = source }

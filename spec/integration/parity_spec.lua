@@ -1,7 +1,8 @@
 -- The same 200 messages through `moonrabbit test`, through `moonrabbit replay` and through a broker: each
--- message has the same end and the same log lines in all three.
+-- message has the same end, the same log lines and publishes the same in all three.
 local cjson = require "cjson"
 local moonrabbit = require "support.moonrabbit"
+local rabbit = require "support.rabbit"
 local scene = require "support.scene"
 
 local cleanup = require "support.cleanup"
@@ -23,11 +24,19 @@ local HANDLER = [[
   }
   return function(data, message)
     local kind = message.headers.kind
+    if kind ~= "retry" then -- also those that fail: of them nothing may be published
+      local properties = { priority = 3, headers = { kind = kind } }
+      message:publish("", message.headers.out, { id = message.id }, properties)
+      message:publish("", message.headers.out, "\0" .. message.id, { message_id = message.id, type = kind })
+    end
     log.info("seen", { id = message.id, kind = kind, attempt = message.attempt, data = describe(data),
       headers = describe(message.headers), type = message.content_type })
     if ends[kind] then return ends[kind]() end
   end
 ]]
+
+-- Where handlers publish to.
+local out
 
 local KINDS = { "ack", "reject", "retry", "requeue", "raise", "nonsense", "text", "undecodable", "binary" }
 
@@ -35,7 +44,7 @@ local KINDS = { "ack", "reject", "retry", "requeue", "raise", "nonsense", "text"
 local function message_of(i)
   local kind = i % 100 == 50 and "hoard" or KINDS[i % #KINDS + 1]
   local bodies = { text = "text " .. i, undecodable = "{", binary = BINARY }
-  local headers = { kind = kind, number = i, deep = { list = { 1, "two", true } } }
+  local headers = { kind = kind, number = i, out = out, deep = { list = { 1, "two", true } } }
   local message = { id = tostring(i), headers = headers }
   local bytes = bodies[kind] or ('{"id":%d,"half":%s}'):format(i, i + 0.5)
   if kind ~= "text" and kind ~= "binary" then message.content_type = "application/json" end
@@ -69,7 +78,11 @@ local function through_broker(one, messages)
   for _, letter in ipairs(one:dead_letters(stopped.rejected)) do
     rejected[letter.properties.message_id] = true
   end
-  return { acked = stopped.acked, rejected = stopped.rejected, ids = rejected,
+  local published = {}
+  for i, message in ipairs(assert(one.connection:drain(out))) do
+    published[i] = { message.exchange, message.routing_key, message.body, message.properties }
+  end
+  return { acked = stopped.acked, rejected = stopped.rejected, ids = rejected, published = published,
     lines = lines_of_log(result.logs) }
 end
 
@@ -113,6 +126,7 @@ describe("a handler on trial", function()
 
   it("comes to what it comes to behind a broker", function()
     local one = scene.new(HANDLER)
+    out = rabbit.queue "published"
     local messages, rejected, lines = {}, {}, {}
     for i = 1, COUNT do
       local given, bytes = message_of(i)
@@ -120,17 +134,24 @@ describe("a handler on trial", function()
     end
     local behind_broker = through_broker(one, messages)
     local report, lines_of_replay = through_replay(one, messages)
+    local published = {}
     local verdicts = { ack = 0, retry = 0, requeue = 0, reject = 0, error = 0 }
     for i, result in ipairs(through_test(one)) do
       verdicts[result.verdict] = verdicts[result.verdict] + 1
       if result.settlement == "reject" then rejected[messages[i].given.id] = true end
       for _, line in ipairs(result.logs) do add_line(lines, line.fields) end
+      for _, message in ipairs(result.published) do
+        published[#published + 1] =
+          { message.exchange, message.routing_key, message.body, message.properties }
+      end
     end
     assert.same(behind_broker.ids, rejected)
     assert.same(behind_broker.lines, lines)
     assert.same(behind_broker.lines, lines_of_replay)
     assert.same({ ack = behind_broker.acked, retry = 0, requeue = 0, reject = behind_broker.rejected },
       report.settlements)
+    assert.same(behind_broker.published, published)
+    assert.same({ #published, 2 * verdicts.ack }, { report.published, #published })
     assert.same(verdicts, report.verdicts)
     assert.equal(COUNT, behind_broker.acked + behind_broker.rejected)
     for verdict, count in pairs(verdicts) do assert.is_true(count > 0, verdict) end

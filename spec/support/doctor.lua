@@ -18,8 +18,10 @@ end
 ---@param name string
 ---@return any what it returns
 function doctor.script(name)
-  package.preload["moonrabbit.host"] = package.preload["moonrabbit.host"] or function()
-    return { format_size = format_size, format_duration = format_duration, now = os.clock }
+  local host = package.loaded["moonrabbit.host"]
+  if not host or host.open then -- none, or that of the program that runs the specs
+    package.loaded["moonrabbit.host"] = { format_size = format_size, format_duration = format_duration,
+      now = os.clock }
   end
   for _, part in ipairs { "words", "doctor_judging", "doctor_facts", "doctor_management", "doctor_report",
     "doctor_rules", "doctor_rules_program", "doctor_rules_clients", "doctor_rules_queues",

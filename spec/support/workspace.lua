@@ -53,6 +53,18 @@ function Workspace:read(name)
   return text
 end
 
+---@return string[] names of what is in the folder, in order
+function Workspace:names()
+  local names = {}
+  for _, name in ipairs(dirent.dir(self.path)) do
+    if name ~= "." and name ~= ".." then
+      names[#names + 1] = name
+    end
+  end
+  table.sort(names)
+  return names
+end
+
 local function remove(path)
   local status = stat.lstat(path)
   if not status then

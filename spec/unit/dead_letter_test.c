@@ -5,7 +5,7 @@
 #include "common/fields.h"
 #include "common/own_headers.h"
 #include "common/wire.h"
-#include "host/dead/json.h"
+#include "host/dead/dead_json.h"
 #include "host/dead/show.h"
 #include "host/dead/table.h"
 #include "host/letter.h"
@@ -307,7 +307,7 @@ static void test_garbage(void **state)
         table_init(&table);
         assert_true(table_add(&table, &letter, 1800000000));
         table_clear(&table);
-        json_put_letter(&page, &letter, true);
+        dead_json_put(&page, &letter, true);
         show_put_letter(&page, &letter, 1800000000);
         (void)dead_letter_write_back(&letter, &page, &why);
         assert_false(page.failed);

@@ -1,6 +1,6 @@
 /* Dead letters in print: texts that cannot harm a terminal, ages, the table and JSON; see
- * host/dead/text.h, table.h and json.h. */
-#include "host/dead/json.h"
+ * host/dead/text.h, table.h and dead_json.h. */
+#include "host/dead/dead_json.h"
 #include "host/dead/table.h"
 #include "host/dead/text.h"
 
@@ -148,7 +148,7 @@ static void test_json(void **state)
     struct buffer to;
     struct dead_letter letter = letter_of("m-\"1\"", "\x1b\xff\n");
     buffer_init(&to, BYTES_MAX);
-    json_put_letter(&to, &letter, false);
+    dead_json_put(&to, &letter, false);
     assert_bytes((struct slice){ to.data, to.size },
                  slice_of("{\"id\":\"m-\\\"1\\\"\",\"reason\":\"error\",\"error\":\"\\u001b\xef\xbf\xbd\\n\","
                           "\"attempts\":5,\"died_at\":\"1970-01-01T00:16:40Z\",\"queue\":\"orders\","
@@ -189,7 +189,7 @@ static void test_whole_json(void **state)
         letter.headers = headers;
         letter.body = bodies[i].body;
         letter.body_bytes = letter.body.size;
-        json_put_letter(&to, &letter, true);
+        dead_json_put(&to, &letter, true);
         assert_true(buffer_append(&to, "", 1));
         assert_int_equal(to.data[to.size - 2], '\n');
         assert_contains(to.data, bodies[i].json);

@@ -304,12 +304,41 @@ static void test_marks_that_are_not_ours(void **state)
     }
 }
 
+static void test_attempts(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t count; /* x-delivery-count; -1: none */
+        uint32_t failed;
+        bool redelivered;
+        uint32_t attempt;
+    } cases[] = {
+        { -1, 0, false, 1 }, { -1, 0, true, 2 }, { -1, 3, false, 4 },       { -1, 3, true, 5 },
+        { 0, 0, false, 1 },  { 0, 0, true, 2 },  { 1, 0, true, 2 },         { 4, 0, true, 5 },
+        { 4, 2, true, 7 },   { 4, 0, false, 1 }, { INT64_MAX, 0, true, 2 }, { -5, 0, true, 2 },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct buffer headers, attributes;
+        buffer_init(&headers, BYTES_MAX);
+        buffer_init(&attributes, BYTES_MAX);
+        if (cases[i].count != -1) {
+            fields_put_name(&headers, slice_of("x-delivery-count"));
+            fields_put_integer(&headers, cases[i].count);
+        }
+        add_headers(&attributes, &headers);
+        assert_int_equal(letter_attempt(all(&attributes), cases[i].redelivered, cases[i].failed),
+                         cases[i].attempt);
+        buffer_clear(&headers);
+        buffer_clear(&attributes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_retry_goes_out),        cmocka_unit_test(test_it_comes_back_as_it_was),
         cmocka_unit_test(test_a_dead_letter),           cmocka_unit_test(test_a_dead_letter_sent_back),
-        cmocka_unit_test(test_marks_that_are_not_ours),
+        cmocka_unit_test(test_marks_that_are_not_ours), cmocka_unit_test(test_attempts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

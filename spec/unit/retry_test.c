@@ -49,6 +49,15 @@ static void test_jitter_spreads_to_both_sides(void **state)
     assert_in_range(retry_wait_ns(&spread, 1, 1), 1049 * MS, 1051 * MS);
 }
 
+static void test_a_wait_that_the_handler_names(void **state)
+{
+    (void)state;
+    assert_int_equal(retry_chosen_wait_ns(&policy, 3, -1, 0.3), 4000 * MS);
+    assert_int_equal(retry_chosen_wait_ns(&policy, 3, 0, 0.3), 0);
+    assert_int_equal(retry_chosen_wait_ns(&policy, 3, 90000 * MS, 1), 90000 * MS);
+    assert_int_equal(retry_chosen_wait_ns(&policy, 3, INT64_MAX, 0), RETRY_WAIT_MAX_NS);
+}
+
 /* No step is shorter than the wait, nor longer by more than is promised; and there are not many of them. */
 static void test_the_ladder(void **state)
 {
@@ -95,6 +104,7 @@ int main(void)
         cmocka_unit_test(test_waits_grow_to_the_longest),
         cmocka_unit_test(test_policies_at_their_edges),
         cmocka_unit_test(test_jitter_spreads_to_both_sides),
+        cmocka_unit_test(test_a_wait_that_the_handler_names),
         cmocka_unit_test(test_the_ladder),
         cmocka_unit_test(test_names),
     };

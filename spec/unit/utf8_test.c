@@ -83,12 +83,34 @@ static void test_controls(void **state)
     }
 }
 
+static void test_texts(void **state)
+{
+    (void)state;
+    static const struct {
+        struct slice text;
+        bool valid;
+        bool plain;
+    } cases[] = {
+        { INIT_BYTES(""), true, true },        { INIT_BYTES("m\xc3\xb6hre\t\r\n"), true, true },
+        { INIT_BYTES("\0"), true, false },     { INIT_BYTES("a\x1b[31m"), true, false },
+        { INIT_BYTES("\x7f"), true, false },   { INIT_BYTES("\xc2\x85"), true, false },
+        { INIT_BYTES("a\xff"), false, false }, { INIT_BYTES("a\xc3"), false, false },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char *exact = exact_copy(cases[i].text.data, cases[i].text.size);
+        assert_int_equal(utf8_is_valid((struct slice){ exact, cases[i].text.size }), cases[i].valid);
+        assert_int_equal(utf8_is_plain((struct slice){ exact, cases[i].text.size }), cases[i].plain);
+        free(exact);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_controls),
+        cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -357,6 +357,19 @@ bool connection_send_declare(struct connection *connection, uint16_t channel, co
     return send_method(connection, channel, AMQP_QUEUE_DECLARE_METHOD, &request, error);
 }
 
+bool connection_send_declare_own(struct connection *connection, uint16_t channel, int64_t max_length,
+                                 int64_t max_bytes, struct error *error)
+{
+    amqp_table_entry_t entries[2];
+    amqp_table_t arguments = { .entries = entries };
+    add_number(&arguments, "x-max-length", max_length);
+    add_number(&arguments, "x-max-length-bytes", max_bytes);
+    amqp_queue_declare_t request = {
+        .queue = amqp_empty_bytes, .exclusive = 1, .auto_delete = 1, .arguments = arguments
+    };
+    return send_method(connection, channel, AMQP_QUEUE_DECLARE_METHOD, &request, error);
+}
+
 bool connection_send_qos(struct connection *connection, uint16_t channel, uint16_t prefetch,
                          struct error *error)
 {

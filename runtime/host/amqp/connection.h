@@ -104,6 +104,10 @@ bool connection_send_channel_close(struct connection *connection, uint16_t chann
 /* Declares as configured, or passively (does it exist?) where the configuration declares nothing. */
 bool connection_send_declare(struct connection *connection, uint16_t channel, const char *queue,
                              const struct declare_config *declare, struct error *error);
+/* Declares a queue of this connection's own, which the broker names: gone with its consumer, and bounded;
+ * what is too much is dropped from its front. For the requests that follow on the channel it is "". */
+bool connection_send_declare_own(struct connection *connection, uint16_t channel, int64_t max_length,
+                                 int64_t max_bytes, struct error *error);
 bool connection_send_qos(struct connection *connection, uint16_t channel, uint16_t prefetch,
                          struct error *error);
 bool connection_send_consume(struct connection *connection, uint16_t channel, const char *queue,

@@ -2,8 +2,8 @@
 #include "host/dead/dead.h"
 
 #include "host/dead/dead_letter.h"
-#include "host/dead/json.h"
-#include "host/dead/session.h"
+#include "host/dead/dead_json.h"
+#include "host/session.h"
 #include "host/dead/show.h"
 #include "host/dead/table.h"
 #include "host/dead/text.h"
@@ -30,6 +30,7 @@ struct work {
     struct buffer page; /* what is printed, or published, of the message at hand */
     struct error error;
     int64_t now;         /* seconds since 1970 */
+    uint32_t most;       /* messages to look at */
     uint32_t left;       /* in the queue behind those */
     uint32_t looked;     /* at so many */
     uint32_t chosen;     /* of them */
@@ -93,7 +94,7 @@ static void print_page(const struct work *work)
 static enum fate list(struct work *work, const struct dead_letter *letter)
 {
     if (work->order->json) {
-        json_put_letter(&work->page, letter, false);
+        dead_json_put(&work->page, letter, false);
         print_page(work);
         return work->page.failed ? fail_memory(work) : HAND_BACK;
     }
@@ -105,7 +106,7 @@ static enum fate show(struct work *work, const struct dead_letter *letter)
     if (work->order->body)
         print(letter->body);
     else if (work->order->json)
-        json_put_letter(&work->page, letter, true);
+        dead_json_put(&work->page, letter, true);
     else
         show_put_letter(&work->page, letter, work->now);
     if (work->chosen > 1 && work->page.size > 0 && !work->order->json)
@@ -207,35 +208,64 @@ static size_t body_max(const struct dead_order *order)
     return whole ? SIZE_MAX : DEAD_LETTER_NAMED_BODY;
 }
 
+/* What is only looked at, or dropped, comes as a run, and goes back to its place whatever the queue is. What
+ * is sent back is taken one by one, so that no more is under way than the window. */
+static bool begin(struct work *work)
+{
+    const struct dead_order *order = work->order;
+    return order->action == DEAD_RETRY ||
+           session_run(&work->session, order->queue, work->most, &work->left, &work->error);
+}
+
+static enum session_answer next(struct work *work, struct taken *taken)
+{
+    const struct dead_order *order = work->order;
+    if (order->action != DEAD_RETRY) {
+        work->left -= work->left > 0;
+        return session_next(&work->session, body_max(order), taken, &work->error);
+    }
+    enum session_answer answer =
+        session_take(&work->session, order->queue, body_max(order), taken, &work->error);
+    work->left = answer == SESSION_YES ? taken->left : work->left;
+    return answer;
+}
+
 /* False at the end of the queue, or of the work. */
 static bool take_one(struct work *work, bool *ret_failed)
 {
     struct taken taken;
     struct dead_letter letter;
-    enum session_answer answer =
-        session_take(&work->session, work->order->queue, body_max(work->order), &taken, &work->error);
+    enum session_answer answer = next(work, &taken);
     *ret_failed = answer == SESSION_FAILED;
     if (answer != SESSION_YES)
         return false;
     work->looked++;
-    work->left = taken.left;
     dead_letter_read(&letter, taken.attributes, taken.body, taken.body_bytes);
     enum fate fate = is_chosen(work, &letter) ? act(work, &letter, taken.tag) : HAND_BACK;
-    if (fate == HAND_BACK || fate == STOP_HERE)
+    if (fate == HAND_BACK && work->order->action == DEAD_RETRY)
         leave(work, taken.tag);
     *ret_failed = fate == FAILED;
     return fate == HAND_BACK || fate == KEEP;
 }
 
+/* Where none is named the first is shown, and no other is touched. */
+static uint32_t most_of(const struct dead_order *order)
+{
+    bool first = order->action == DEAD_SHOW && order->id_count == 0 && order->filter_count == 0;
+    return first ? 1 : order->look;
+}
+
 static bool go_through(struct work *work)
 {
-    size_t most = work->order->look;
     bool failed = false;
-    work->kept = calloc(most, sizeof *work->kept);
-    work->untouched = calloc(most, sizeof *work->untouched);
+    work->most = most_of(work->order);
+    work->kept = calloc(work->most, sizeof *work->kept);
+    work->untouched = calloc(work->most, sizeof *work->untouched);
     if (!work->kept || !work->untouched)
         return fail_memory(work) != FAILED;
-    while (work->looked < most && take_one(work, &failed))
+    if (!begin(work))
+        return false;
+    while (work->looked < work->most && take_one(work, &failed))
         continue;
     return !failed && session_settle(&work->session, &work->error);
 }
@@ -246,7 +276,8 @@ static int compare_tags(const void *a, const void *b)
     return (one > other) - (one < other);
 }
 
-/* All that was taken and has no other fate, in the order in which it was taken: a quorum queue keeps that. */
+/* What RETRY leaves, in the order in which it was taken: a classic queue puts it in its place, a quorum queue
+ * where it likes. All else goes back with the connection. */
 static bool hand_back(struct work *work)
 {
     qsort(work->untouched, work->untouched_count, sizeof work->untouched[0], compare_tags);
@@ -276,14 +307,12 @@ static bool is_agreed(const struct work *work)
     return strcmp(answer, "y") == 0 || strcmp(answer, "Y") == 0 || strcmp(answer, "yes") == 0;
 }
 
-/* What DROP has chosen and not acked yet: acked after a yes, else handed back. */
+/* What DROP has chosen and not acked yet: acked after a yes. */
 static bool settle_kept(struct work *work)
 {
     bool agreed = work->kept_count > 0 && is_agreed(work);
-    for (size_t i = 0; i < work->kept_count; i++) {
-        bool settled = agreed ? ack(work, work->kept[i])
-                              : session_hand_back(&work->session, work->kept[i], &work->error);
-        if (!settled)
+    for (size_t i = 0; agreed && i < work->kept_count; i++) {
+        if (!ack(work, work->kept[i]))
             return false;
     }
     return true;

@@ -3,8 +3,8 @@
 
 #include "common/own_headers.h"
 #include "common/units.h"
-#include "host/dead/json.h"
 #include "host/dead/text.h"
+#include "host/json_fields.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -113,7 +113,7 @@ static void put_headers(struct buffer *to, const struct dead_letter *letter)
             (void)buffer_append_text(to, "headers\n");
         any = true;
         put_label(to, "  ", name);
-        json_put_field(to, &field);
+        json_fields_put(to, &field);
         (void)buffer_append_text(to, "\n");
     }
 }

@@ -8,22 +8,6 @@
 #include <string.h>
 #include <time.h>
 
-static bool is_space(char c)
-{
-    return c == '\n' || c == '\t' || c == '\r';
-}
-
-bool text_is_plain(struct slice text)
-{
-    unsigned code;
-    for (size_t i = 0, length; i < text.size; i += length) {
-        length = utf8_length(text.data + i, text.size - i);
-        if (length == 0 || (utf8_is_control(text.data + i, length, &code) && !is_space(text.data[i])))
-            return false;
-    }
-    return true;
-}
-
 static void put_escaped(struct buffer *to, const char *bytes, size_t size)
 {
     for (size_t i = 0; i < size; i++) {

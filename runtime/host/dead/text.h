@@ -9,9 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Whether it is UTF-8 without control characters but tab, line feed and carriage return. */
-bool text_is_plain(struct slice text);
-
 /* On one line, or where `lines` says so with its line feeds and tabs. */
 void text_put(struct buffer *to, struct slice text, bool lines);
 

@@ -1,8 +1,9 @@
 /* Asking the broker and waiting for its answers; see session.h. */
-#include "host/dead/session.h"
+#include "host/session.h"
 
 #include "common/units.h"
 #include "common/wire.h"
+#include "host/stop.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -16,7 +17,12 @@ enum {
     ADDRESS_BYTES_MAX = 1024, /* exchange and routing key as attributes */
     BODY_BYTES_MAX = 1024 * 1024 * 1024,
     NOT_FOUND = 404,
+    TAP_PREFETCH = 100, /* copies that are under way */
 };
+
+#define ASK_AGAIN_NS (CLOCK_NS_PER_SECOND / 5) /* where something is left, and does not come */
+
+static const char consumer_tag[] = "moonrabbit";
 
 /* Waiting */
 
@@ -263,21 +269,42 @@ static bool take_content(struct session *session, size_t body_max, struct taken 
     return take_body(session, taken->body_bytes, body_max, error);
 }
 
+static bool refuse_missing(const struct session *session, const char *queue, struct error *error)
+{
+    return error_set(error, ERROR_FAILED, "broker %s: there is no queue %s",
+                     connection_name(session->connection), queue);
+}
+
 static bool refuse_queue(const struct session *session, const char *queue, const struct event *event,
                          struct error *error)
 {
     if (event->code != NOT_FOUND)
         return refuse(session, "the broker refuses", event, error);
-    return error_set(error, ERROR_FAILED, "broker %s: there is no queue %s",
-                     connection_name(session->connection), queue);
+    return refuse_missing(session, queue, error);
+}
+
+/* What follows an event that begins a message. */
+static enum session_answer take_message(struct session *session, const struct event *event, size_t body_max,
+                                        struct taken *ret_taken, struct error *error)
+{
+    *ret_taken =
+        (struct taken){ .tag = event->tag, .redelivered = event->redelivered, .left = event->messages };
+    buffer_reset(&session->attributes);
+    buffer_reset(&session->body);
+    wire_add(&session->attributes, WIRE_EXCHANGE, event->exchange);
+    wire_add(&session->attributes, WIRE_ROUTING_KEY, event->routing_key);
+    if (!take_content(session, body_max, ret_taken, error))
+        return SESSION_FAILED;
+    ret_taken->attributes =
+        (struct slice){ .data = session->attributes.data, .size = session->attributes.size };
+    ret_taken->body = (struct slice){ .data = session->body.data, .size = session->body.size };
+    return SESSION_YES;
 }
 
 enum session_answer session_take(struct session *session, const char *queue, size_t body_max,
                                  struct taken *ret_taken, struct error *error)
 {
     struct event event;
-    buffer_reset(&session->attributes);
-    buffer_reset(&session->body);
     if (!connection_send_get(session->connection, CHANNEL, queue, error))
         return SESSION_FAILED;
     do {
@@ -290,15 +317,123 @@ enum session_answer session_take(struct session *session, const char *queue, siz
         if (event.kind == EVENT_EMPTY)
             return SESSION_NO;
     } while (event.kind != EVENT_GOT);
-    *ret_taken = (struct taken){ .tag = event.tag, .left = event.messages };
-    wire_add(&session->attributes, WIRE_EXCHANGE, event.exchange);
-    wire_add(&session->attributes, WIRE_ROUTING_KEY, event.routing_key);
-    if (!take_content(session, body_max, ret_taken, error))
+    return take_message(session, &event, body_max, ret_taken, error);
+}
+
+/* Runs */
+
+static bool begin_run(struct session *session, const char *queue, uint16_t prefetch, struct error *error)
+{
+    struct connection *connection = session->connection;
+    struct event event;
+    session->run.came_ns = clock_now_ns();
+    return connection_send_qos(connection, CHANNEL, prefetch, error) &&
+           await(session, EVENT_QOS_SET, &event, error) &&
+           connection_send_consume(connection, CHANNEL, queue, consumer_tag, error) &&
+           await(session, EVENT_CONSUMING, &event, error);
+}
+
+static bool ask_depth(struct session *session, const char *queue, struct error *error)
+{
+    static const struct declare_config passive;
+    session->run.asked = true;
+    session->run.asked_ns = clock_now_ns();
+    return connection_send_declare(session->connection, CHANNEL, queue, &passive, error);
+}
+
+bool session_run(struct session *session, const char *queue, uint32_t most, uint32_t *ret_depth,
+                 struct error *error)
+{
+    struct counted counted;
+    enum session_answer answer = session_count(session, queue, &counted, error);
+    if (answer == SESSION_NO)
+        return refuse_missing(session, queue, error);
+    if (answer == SESSION_FAILED)
+        return false;
+    *ret_depth = counted.messages;
+    session->run.queue = queue;
+    session->run.left = most;
+    return begin_run(session, queue, most <= SESSION_RUN_MAX ? (uint16_t)most : 0, error);
+}
+
+bool session_tap(struct session *session, const char *exchange, const char *routing_key, struct error *error)
+{
+    struct connection *connection = session->connection;
+    struct event event;
+    return connection_send_declare_own(connection, CHANNEL, SESSION_TAP_LENGTH, SESSION_TAP_BYTES, error) &&
+           await(session, EVENT_DECLARED, &event, error) &&
+           connection_send_bind(connection, CHANNEL, "", slice_of(exchange), slice_of(routing_key), error) &&
+           await(session, EVENT_BOUND, &event, error) && begin_run(session, "", TAP_PREFETCH, error);
+}
+
+/* What was on its way to us when a queue said that nothing is left comes before its next answer. */
+static bool is_over(struct session_run *run, uint32_t left)
+{
+    run->asked = false;
+    run->empty = left == 0 ? run->empty + 1 : 0;
+    return run->empty == 2 || (left > 0 && clock_now_ns() - run->came_ns > SESSION_QUIET_NS);
+}
+
+/* Heartbeats are sent by whoever reads. */
+static int64_t longest_sleep_ns(const struct session *session)
+{
+    int seconds = connection_heartbeat_seconds(session->connection);
+    return seconds > 0 ? seconds * CLOCK_NS_PER_SECOND / 2 : SESSION_PATIENCE_NS;
+}
+
+/* Nothing has come: asks whether something is left, or waits for the answer or the next message. */
+static bool rest(struct session *session, struct error *error)
+{
+    struct session_run *run = &session->run;
+    int64_t now_ns = clock_now_ns();
+    bool soon = run->empty == 0 && now_ns - run->asked_ns < ASK_AGAIN_NS;
+    if (run->queue && !run->asked && !soon)
+        return ask_depth(session, run->queue, error);
+    if (run->asked && now_ns - run->asked_ns > SESSION_PATIENCE_NS)
+        return error_set(error, ERROR_FAILED, "broker %s: it does not answer any more",
+                         connection_name(session->connection));
+    (void)stop_wait_readable(connection_fd(session->connection),
+                             run->queue && !run->asked ? ASK_AGAIN_NS : longest_sleep_ns(session));
+    return true;
+}
+
+/* Nothing more is to be delivered while what was taken is dealt with. */
+static enum session_answer end_run(struct session *session, enum session_answer answer, struct error *error)
+{
+    if (session->run.queue && !connection_send_cancel(session->connection, CHANNEL, consumer_tag, error))
         return SESSION_FAILED;
-    ret_taken->attributes =
-        (struct slice){ .data = session->attributes.data, .size = session->attributes.size };
-    ret_taken->body = (struct slice){ .data = session->body.data, .size = session->body.size };
-    return SESSION_YES;
+    return answer;
+}
+
+static enum session_answer take_of_run(struct session *session, const struct event *event, size_t body_max,
+                                       struct taken *ret_taken, struct error *error)
+{
+    struct session_run *run = &session->run;
+    run->empty = 0;
+    run->came_ns = clock_now_ns();
+    enum session_answer answer = take_message(session, event, body_max, ret_taken, error);
+    return answer == SESSION_YES && run->left > 0 && --run->left == 0 ? end_run(session, SESSION_YES, error)
+                                                                      : answer;
+}
+
+enum session_answer session_next(struct session *session, size_t body_max, struct taken *ret_taken,
+                                 struct error *error)
+{
+    struct event event;
+    while (!stop_asked()) {
+        bool dry, answer;
+        if (!read_event(session, &event, &dry, &answer, error) || (dry && !rest(session, error)))
+            return SESSION_FAILED;
+        if (answer && event.kind == EVENT_DELIVER)
+            return take_of_run(session, &event, body_max, ret_taken, error);
+        if (answer && event.kind == EVENT_DECLARED && is_over(&session->run, event.messages))
+            return end_run(session, SESSION_NO, error);
+        if (answer && (event.kind == EVENT_CHANNEL_CLOSED || event.kind == EVENT_CANCEL)) {
+            (void)refuse(session, "the broker ends it", &event, error);
+            return SESSION_FAILED;
+        }
+    }
+    return SESSION_NO;
 }
 
 bool session_ack(struct session *session, uint64_t tag, struct error *error)

@@ -150,7 +150,12 @@ say = @printf '  %-8s %s\n'
 
 $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))
 
-# Each scripts/NAME.lua becomes script_NAME and script_NAME_size, scripts/NAME.html script_NAME_html, as declared in runtime/common/scripts.h.
+# The hash by which the status page's policy allows the script or the style in it, and no other.
+page_hash = sed -n '/^<$(1)>$$/,/^<\/$(1)>$$/p' scripts/status.html | sed '1s/.*//;$$d' | sha256sum | \
+  cut -c-64 | tr a-f A-F | basenc --base16 --decode | base64
+
+# Each scripts/NAME.lua becomes script_NAME and script_NAME_size, scripts/NAME.html script_NAME_html, as declared
+# in runtime/common/scripts.h.
 build/gen/scripts.c: $(SCRIPTS) Makefile
 	$(say) embed '$(SCRIPTS)'
 	$(Q)mkdir -p $(@D)
@@ -159,7 +164,9 @@ build/gen/scripts.c: $(SCRIPTS) Makefile
 	  printf '\nconst char %s[] = {\n' "$$name"; \
 	  od -An -v -tx1 "$$script" | sed "s/ \([0-9a-f][0-9a-f]\)/'\\\\x\1',/g"; \
 	  printf '0};\nconst size_t %s_size = sizeof %s - 1;\n' "$$name" "$$name"; \
-	done; } >$@
+	done; \
+	printf "\nconst char script_status_html_policy[] =\n  \"script-src 'sha256-%s'; style-src 'sha256-%s'\";\n" \
+	  "$$($(call page_hash,script))" "$$($(call page_hash,style))"; } >$@
 
 # cjson takes its memory from runtime/worker/json_memory.c.
 $(CJSON): $(CJSON_ARCHIVE) Makefile

@@ -39,8 +39,11 @@ extern const size_t script_replay_report_size;
 extern const char script_status_html[];
 extern const size_t script_status_html_size;
 
-/* `moonrabbit doctor`: its facts, from where they come, its rules and its report; and what it and the report of
- * `replay` share (run by console.c, too). */
+/* What its Content-Security-Policy allows to be run and used: its own script and style, by their hashes. */
+extern const char script_status_html_policy[];
+
+/* `moonrabbit doctor`: its facts, from where they come, its rules and its report; and what it and the report
+ * of `replay` share (run by console.c, too). */
 extern const char script_words[];
 extern const size_t script_words_size;
 extern const char script_doctor[];

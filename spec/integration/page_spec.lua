@@ -40,7 +40,7 @@ describe("the status page", function()
     return ("http://%s/"):format(line.address), queue, program
   end
 
-  it("draws what happens while it happens, and asks nobody else", function()
+  it("draws what happens while it happens, asks nobody else, and runs nothing else", function()
     local address, queue = start()
     local page = browser.open(address)
     page:wait(HELPERS .. "return document.querySelector('figure') && points('Throughput') > 1")
@@ -62,6 +62,12 @@ describe("the status page", function()
       assert.is_truthy(url:match "^data:image/svg", url)
     end
     assert.same({}, page:complaints())
+
+    assert.equal("refused", page:run [[const script = document.createElement('script')
+      script.textContent = 'window.foreign = "runs"'
+      document.head.append(script)
+      return window.foreign || 'refused']])
+    assert.is_truthy(page:complaints()[1]:find("Content Security Policy", 1, true))
   end)
 
   it("shows alarms, and fits a phone and a dark room", function()

@@ -26,7 +26,7 @@ local pages = {} -- to be closed
 local function read_answer(connection)
   local chunks, bytes, whole = {}, 0, math.huge
   while bytes < whole do
-    local chunk, reason = connection:some()
+    local chunk, reason = connection:some(PATIENCE * 1000)
     if not chunk or chunk == "" then
       return nil, reason or "the answer ends too early"
     end

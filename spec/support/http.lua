@@ -38,9 +38,10 @@ function Connection:send(text)
 end
 
 ---What has come since, once something has; "" at the end, nil where nothing comes.
+---@param patience_ms? integer
 ---@return string|nil text, string|nil reason
-function Connection:some()
-  if poll.rpoll(self.fd, PATIENCE_MS) == 1 then
+function Connection:some(patience_ms)
+  if poll.rpoll(self.fd, patience_ms or PATIENCE_MS) == 1 then
     return socket.recv(self.fd, 65536) or ""
   end
   return nil, "nothing comes any more"

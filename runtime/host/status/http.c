@@ -1,6 +1,8 @@
 /* Reading requests and writing heads; see http.h. */
 #include "host/status/http.h"
 
+#include "common/scripts.h"
+
 #include <string.h>
 
 /* What is before the next blank; the rest begins behind it. False where there is none. */
@@ -123,7 +125,7 @@ const char *http_phrase(unsigned code)
     }
 }
 
-/* Pages may use what stands in themselves, ask this listener, and nothing else; nothing of it is kept. */
+/* The page may use its own script and style, ask this listener, and nothing else; nothing of it is kept. */
 void http_put_head(struct buffer *to, unsigned code, const char *type, size_t body_bytes)
 {
     (void)buffer_printf(to,
@@ -134,9 +136,9 @@ void http_put_head(struct buffer *to, unsigned code, const char *type, size_t bo
                         "Cache-Control: no-store\r\n"
                         "X-Content-Type-Options: nosniff\r\n"
                         "Referrer-Policy: no-referrer\r\n"
-                        "Content-Security-Policy: default-src 'none'; script-src 'unsafe-inline'; "
-                        "style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; "
-                        "form-action 'none'; frame-ancestors 'none'\r\n"
+                        "Content-Security-Policy: default-src 'none'; %s; img-src data:; connect-src 'self'; "
+                        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
                         "%s\r\n",
-                        code, http_phrase(code), type, body_bytes, code == 405 ? "Allow: GET, HEAD\r\n" : "");
+                        code, http_phrase(code), type, body_bytes, script_status_html_policy,
+                        code == 405 ? "Allow: GET, HEAD\r\n" : "");
 }

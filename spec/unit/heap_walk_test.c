@@ -12,7 +12,7 @@
 /* A state with a script in it, in this process. */
 struct subject {
     struct fixture fixture;
-    struct buffer prelude;
+    struct home home;
     struct assignment assignment;
     struct state state;
     struct places places;
@@ -37,9 +37,9 @@ static void open_with(struct subject *subject, const char *text, uint64_t memory
         .script = subject->script,
         .stack = stack_reserve(),
         .cache = &cache,
-        .prelude = &subject->prelude,
+        .home = &subject->home,
     };
-    buffer_init(&subject->prelude, MIB);
+    home_init(&subject->home, HOME_BYTES);
     heap_seen_init(&subject->seen, HEAP_OBJECTS_MAX);
     assert_true(places_init(&subject->places));
     if (!folder_open(&subject->assignment.folder, subject->script, &error) ||
@@ -52,7 +52,7 @@ static void close_subject(struct subject *subject)
 {
     state_close(&subject->state);
     folder_close(&subject->assignment.folder);
-    buffer_clear(&subject->prelude);
+    home_clear(&subject->home);
     places_clear(&subject->places);
     heap_seen_clear(&subject->seen);
     fixture_close(&subject->fixture);

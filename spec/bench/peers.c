@@ -31,11 +31,19 @@ static bool replied(amqp_rpc_reply_t reply)
     return reply.reply_type == AMQP_RESPONSE_NORMAL;
 }
 
+static long number_of(const char *word)
+{
+    char *end;
+    long number = strtol(word, &end, 10);
+    must(end != word && *end == '\0', "reading a number");
+    return number;
+}
+
 static amqp_connection_state_t open_connection(char **words)
 {
     amqp_connection_state_t connection = amqp_new_connection();
     amqp_socket_t *socket = amqp_tcp_socket_new(connection);
-    must(socket && amqp_socket_open(socket, words[0], (int)strtol(words[1], NULL, 10)) == AMQP_STATUS_OK,
+    must(socket && amqp_socket_open(socket, words[0], (int)number_of(words[1])) == AMQP_STATUS_OK,
          "connecting");
     must(replied(amqp_login(connection, "/", 0, FRAME_MAX, 0, AMQP_SASL_METHOD_PLAIN, words[2], words[3])),
          "the login");
@@ -91,7 +99,7 @@ int main(int count, char **words)
     must(amqp_basic_consume(connection, CHANNEL, amqp_cstring_bytes(words[5]), amqp_empty_bytes, false, false,
                             false, amqp_empty_table) != NULL,
          "basic.consume");
-    consume(connection, strtol(words[6], NULL, 10), strtol(words[7], NULL, 10), lua);
+    consume(connection, number_of(words[6]), number_of(words[7]), lua);
     must(replied(amqp_connection_close(connection, AMQP_REPLY_SUCCESS)), "closing the connection");
     (void)printf("{\"seconds\":%.6f}\n", (double)(clock_now_ns() - began_ns) / CLOCK_NS_PER_SECOND);
     must(amqp_destroy_connection(connection) == AMQP_STATUS_OK, "ending the connection");

@@ -245,6 +245,8 @@ describe("support.process", function()
     local script = 'cat; echo "$MARK:${HOME-unset}:$PWD"; echo complaint >&2; exit 3'
     local result = process.run({ "sh", "-c", script },
       { stdin = "input\n", env = { MARK = "mark", HOME = false }, cwd = "/" })
+    assert.is_true(result.usage.peak_rss > 0)
+    result.usage = nil
     assert.same({ code = 3, out = "input\nmark:unset:/\n", err = "complaint\n", timed_out = false }, result)
   end)
 
@@ -256,6 +258,7 @@ describe("support.process", function()
 
   it("ends a program that takes too long", function()
     local result = process.run({ "sleep", "60" }, { timeout = 0.1 })
+    result.usage = nil
     assert.same({ signal = 9, out = "", err = "", timed_out = true }, result)
   end)
 

@@ -170,6 +170,7 @@ local CONSUMER = {
   { "workers", integer(1, 1, 256) },
   { "concurrency", integer(1, 1, 1024) },
   { "prefetch", with(integer(10, 1, 65535), { refuse = refuse_prefetch }) },
+  { "rate", kinds.rate() },
   { "decode", choice("auto", "auto", "json", "raw") },
   { "ordering", with(text('"none", "key" or "header:NAME"', "none"), { refuse = refuse_ordering }) },
   { "limits.memory", size(64 * MiB, MiB, 64 * GiB) },

@@ -120,6 +120,7 @@ static const struct field_place consumer_places[] = {
     EACH("workers", KIND_UNSIGNED, workers),
     EACH("concurrency", KIND_UNSIGNED, concurrency),
     EACH("prefetch", KIND_UNSIGNED, prefetch),
+    EACH("rate", KIND_WHOLE, rate_interval_ns),
     EACH_CHOICE("decode", decode, decode_words),
     EACH_CHOICE("ordering", ordering, ordering_words),
     EACH("ordering.header", KIND_TEXT, ordering_header),

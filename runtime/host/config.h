@@ -77,6 +77,7 @@ struct consumer_config {
     unsigned workers;
     unsigned concurrency;
     unsigned prefetch; /* 1 to 65535 */
+    int64_t rate_interval_ns; /* 0: no limit; see host/rate.h */
     enum wire_decode decode;
     enum config_ordering ordering;
     char *ordering_header; /* for CONFIG_ORDERING_HEADER */

@@ -74,7 +74,25 @@ static int choose_lane(const struct handout *handout, const struct delivery *del
     return chosen;
 }
 
-static void plan(struct handout *handout)
+/* One message more may go out: within the budget, and within the rate. */
+static bool admit(struct handout *handout, int64_t now_ns)
+{
+    if (!rate_take(&handout->rate, now_ns))
+        return false;
+    if (budget_take(handout->budget))
+        return true;
+    rate_return(&handout->rate);
+    return false;
+}
+
+/* It did not go out after all, or came back unbegun. */
+static void readmit(struct handout *handout)
+{
+    rate_return(&handout->rate);
+    budget_return(handout->budget);
+}
+
+static void plan(struct handout *handout, int64_t now_ns)
 {
     for (struct delivery *delivery = handout->ledger->held.first; delivery; delivery = delivery->queue.next) {
         if (delivery->oversized)
@@ -85,7 +103,7 @@ static void plan(struct handout *handout)
                 return;
             continue; /* the key of another may be free */
         }
-        if (!budget_take(handout->budget))
+        if (!admit(handout, now_ns))
             return;
         struct handout_batch *batch = &handout->batches[lane];
         batch->deliveries[batch->count++] = delivery;
@@ -101,7 +119,7 @@ static void send_batches(struct handout *handout)
         if (worker && batch->count > 0)
             taken = worker_send(worker, handout->ledger, batch->deliveries, batch->count);
         for (unsigned i = taken; i < batch->count; i++)
-            budget_return(handout->budget);
+            readmit(handout);
         batch->count = 0;
     }
 }
@@ -113,13 +131,13 @@ static bool must_wait_for_retired(const struct handout *handout)
     return ordered && pool_retired_unanswered(handout->pool) > 0;
 }
 
-bool handout_run(struct handout *handout)
+bool handout_run(struct handout *handout, int64_t now_ns)
 {
     if (handout->ledger->held.count == 0 || must_wait_for_retired(handout))
         return true;
     if (!fit_batches(handout))
         return false;
-    plan(handout);
+    plan(handout, now_ns);
     send_batches(handout);
     return true;
 }
@@ -132,7 +150,7 @@ static void take_back(struct handout *handout, struct worker_process *worker, ui
     for (struct delivery *delivery = ledger->order.first; delivery; delivery = delivery->order.next) {
         if (delivery->state == DELIVERY_DISPATCHED && delivery->worker == worker && delivery->seq >= first) {
             ledger_return(ledger, delivery);
-            budget_return(handout->budget);
+            readmit(handout);
         }
     }
 }
@@ -147,9 +165,15 @@ static bool any_idle(const struct handout *handout)
     return false;
 }
 
+/* Held messages go to idle workers before any is taken back, unless the rate holds them. */
+static bool any_to_give(const struct handout *handout, int64_t now_ns)
+{
+    return handout->ledger->held.count > 0 && rate_due_ns(&handout->rate) <= now_ns;
+}
+
 bool handout_rebalance(struct handout *handout, int64_t now_ns)
 {
-    if (handout->by_key || pool_size(handout->pool) < 2 || handout->ledger->held.count > 0 ||
+    if (handout->by_key || pool_size(handout->pool) < 2 || any_to_give(handout, now_ns) ||
         handout->ledger->dispatched < 2 || !any_idle(handout))
         return false;
     bool backlog = false;

@@ -171,6 +171,12 @@ static const struct problem_case problem_cases[] = {
     { { HANDLER, .flags = { QUEUE, "workers=" } }, { "--workers is \"\": give" } },
     { { HANDLER, .flags = { QUEUE, "workers=99999999999999999999" } },
       { "--workers is \"99999999999999999999\": give" } },
+    { { CONSUMER("rate = '5'") },
+      { "consumers[1].rate is \"5\": give messages in a time, such as \"100/s\", \"100/m\" or \"100/h\", of at "
+        "most \"1000000/s\"" } },
+    { { CONSUMER("rate = '0/s'") }, { "rate is \"0/s\": give messages in a time" } },
+    { { CONSUMER("rate = '1000001/s'") }, { "rate is \"1000001/s\": give messages in a time" } },
+    { { CONSUMER("rate = 5") }, { "rate is 5: give messages in a time" } },
     { { CONSUMER("concurrency = 1025") },
       { "consumers[1].concurrency is 1025: give a whole number from 1 to 1024" } },
     { { CONSUMER("prefetch = 0") },

@@ -224,6 +224,8 @@ static const struct key_case key_cases[] = {
     { "workers", EACH(UNSIGNED, workers), "1", "2", "2", "3", "3", "256", "256" },
     { "concurrency", EACH(UNSIGNED, concurrency), "1", "2", "2", "3", "3", "1024", "1024" },
     { "prefetch", EACH(UNSIGNED, prefetch), "10", "1", "1", "2", "2", "65535", "65535" },
+    { "rate", EACH(WHOLE, rate_interval_ns), "0", "'100/s'", "10000000", "60/m", "1000000000", "3/h",
+      "1200000000000" },
     { "decode", EACH(UNSIGNED, decode), "0", "'json'", "1", "raw", "2", "auto", "0" },
     { "ordering", EACH(UNSIGNED, ordering), "0", "'key'", "1", "header:x", "2", "none", "0" },
     { "limits.memory", EACH(WHOLE, limits.memory_bytes), "67108864", "1048576", "1048576", "2MiB", "2097152",

@@ -143,7 +143,7 @@ static void arrive(unsigned count)
 
 static void run(void)
 {
-    assert_true(handout_run(&world.handout));
+    assert_true(handout_run(&world.handout, world.now_ns));
 }
 
 static void send_settlements(void)
@@ -757,6 +757,46 @@ static void test_exactly_the_budget_whatever_happens(void **state)
     }
 }
 
+/* What goes beyond the rate stays held, and what comes back unbegun is given its place back. */
+static void test_rate(void **state)
+{
+    (void)state;
+    open_world(2, FAST_NS);
+    rate_set(&world.handout.rate, RATE_BURST_NS / 10, world.now_ns);
+    arrive(30);
+    run();
+    assert_int_equal(world.ledger.dispatched, 10);
+    run();
+    assert_int_equal(world.ledger.dispatched, 10);
+    handout_recall(&world.handout);
+    assert_int_equal(world.ledger.dispatched, 0);
+    work_off(&world.peers[0]);
+    work_off(&world.peers[1]);
+    run();
+    assert_int_equal(world.ledger.dispatched, 10);
+    world.now_ns += RATE_BURST_NS / 10 * 3;
+    run();
+    assert_int_equal(world.ledger.dispatched, 13);
+    rate_set(&world.handout.rate, 0, world.now_ns);
+    run();
+    assert_int_equal(world.ledger.dispatched, 30);
+    close_world();
+}
+
+/* The budget, not the rate, is what ends the program: its places are not used up by waiting. */
+static void test_rate_and_budget(void **state)
+{
+    (void)state;
+    open_world(1, FAST_NS);
+    rate_set(&world.handout.rate, RATE_BURST_NS / 10, world.now_ns);
+    world.budget.limit = 4;
+    arrive(30);
+    run();
+    assert_int_equal(world.ledger.dispatched, 4);
+    assert_true(rate_take(&world.handout.rate, world.now_ns));
+    close_world();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -781,6 +821,8 @@ int main(void)
         cmocka_unit_test(test_recall_before_anything_has_begun),
         cmocka_unit_test(test_recall_reaches_retired_workers),
         cmocka_unit_test(test_taking_back_twice),
+        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_rate_and_budget),
         cmocka_unit_test(test_exactly_the_budget_whatever_happens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

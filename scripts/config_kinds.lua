@@ -60,7 +60,9 @@ local accepted = {
     return ('a time from %s to %s, such as "30s"'):format(host.format_duration(rule.min),
       host.format_duration(rule.max))
   end,
-  rate = function() return 'messages in a time, such as "100/s", "100/m" or "100/h", of at most "1000000/s"' end,
+  rate = function()
+    return 'messages in a time, such as "100/s", "100/m" or "100/h", of at most "1000000/s"'
+  end,
   boolean = function() return "true or false" end,
   text = function(rule) return rule.what end,
   path = function(rule) return rule.what end,

@@ -233,7 +233,8 @@ static void on_result(void *owner, struct worker_process *worker, const struct w
         consumer->counts.stale += result->verdict != WIRE_SKIPPED;
         return;
     }
-    if (result->verdict == WIRE_SKIPPED) {
+    if (result->verdict == WIRE_SKIPPED || result->verdict == WIRE_RETURNED) {
+        consumer->counts.verdicts[result->verdict]++;
         take_back(consumer, delivery);
         return;
     }
@@ -295,8 +296,7 @@ static void on_gone(void *owner, struct worker_process *worker)
 {
     struct consumer *consumer = owner;
     uint64_t running = 0;
-    int64_t since_ns;
-    bool charge = consumer->phase == CONSUMER_RUNNING && worker_running(worker, &running, &since_ns);
+    bool charge = consumer->phase == CONSUMER_RUNNING && worker_running(worker, &running);
     consumer->counts.worker_deaths +=
         worker->was_ready && !worker->dismissed && consumer->phase == CONSUMER_RUNNING;
     consumer->counts.deadline_kills += worker->ran_over;

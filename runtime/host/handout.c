@@ -21,12 +21,12 @@ void handout_clear(struct handout *handout)
     *handout = (struct handout){ 0 };
 }
 
-unsigned handout_window(int64_t service_ns)
+unsigned handout_window(int64_t service_ns, unsigned concurrency)
 {
-    if (service_ns <= 0 || service_ns >= HANDOUT_AHEAD_NS)
-        return 1;
-    int64_t window = HANDOUT_AHEAD_NS / service_ns;
-    return window > HANDOUT_WINDOW_MAX ? HANDOUT_WINDOW_MAX : (unsigned)window;
+    int64_t window = service_ns > 0 ? HANDOUT_AHEAD_NS / service_ns : 0;
+    if (window > HANDOUT_WINDOW_MAX)
+        window = HANDOUT_WINDOW_MAX;
+    return window > (int64_t)concurrency ? (unsigned)window : concurrency;
 }
 
 /* The number of workers changes with a reload. */
@@ -53,7 +53,7 @@ static unsigned load_of(const struct handout *handout, unsigned lane)
     if (!worker || waiting == WORKER_BATCH_MAX)
         return UINT32_MAX;
     unsigned load = worker->unanswered + waiting;
-    return load < handout_window(worker->service_ns) ? load : UINT32_MAX;
+    return load < handout_window(worker->service_ns, worker->concurrency) ? load : UINT32_MAX;
 }
 
 static int choose_lane(const struct handout *handout, const struct delivery *delivery)
@@ -110,8 +110,10 @@ static void plan(struct handout *handout, int64_t now_ns)
     }
 }
 
-static void send_batches(struct handout *handout)
+/* Whether there may be more to send: a batch was full, and was taken. */
+static bool send_batches(struct handout *handout)
 {
+    bool more = false;
     for (unsigned lane = 0; lane < handout->batch_count; lane++) {
         struct handout_batch *batch = &handout->batches[lane];
         struct worker_process *worker = pool_worker(handout->pool, lane);
@@ -120,8 +122,10 @@ static void send_batches(struct handout *handout)
             taken = worker_send(worker, handout->ledger, batch->deliveries, batch->count);
         for (unsigned i = taken; i < batch->count; i++)
             readmit(handout);
+        more = more || (taken == WORKER_BATCH_MAX && worker->unanswered < worker->concurrency);
         batch->count = 0;
     }
+    return more;
 }
 
 /* One worker, or a lane for each key: a message must not overtake another that an old set still has. */
@@ -137,8 +141,9 @@ bool handout_run(struct handout *handout, int64_t now_ns)
         return true;
     if (!fit_batches(handout))
         return false;
-    plan(handout, now_ns);
-    send_batches(handout);
+    do {
+        plan(handout, now_ns);
+    } while (send_batches(handout));
     return true;
 }
 
@@ -184,7 +189,7 @@ bool handout_rebalance(struct handout *handout, int64_t now_ns)
         if (!worker || worker->unanswered < 2)
             continue;
         backlog = true;
-        if (worker_running(worker, &seq, &since_ns) && now_ns - since_ns >= HANDOUT_STUCK_NS)
+        if (worker_begun(worker, &seq, &since_ns) && now_ns - since_ns >= HANDOUT_STUCK_NS)
             take_back(handout, worker, seq + 1);
     }
     return backlog;
@@ -194,9 +199,7 @@ void handout_recall(struct handout *handout)
 {
     struct worker_process *worker;
     for (unsigned i = 0; (worker = pool_process(handout->pool, i)); i++) {
-        uint64_t seq;
-        int64_t since_ns;
         if (worker->unanswered > 0)
-            take_back(handout, worker, worker_running(worker, &seq, &since_ns) ? seq + 1 : 1);
+            take_back(handout, worker, atomic_load(&worker->board->started) + 1);
     }
 }

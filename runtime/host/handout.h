@@ -3,9 +3,10 @@
  * Fast handlers are handed many deliveries at once, because a lone message costs a system call on both sides;
  * slow ones are handed one, so that nothing waits behind a slow message while another worker is free. The
  * measure is how long a message takes in that worker: it is handed HANDOUT_AHEAD_NS of work, at most
- * HANDOUT_WINDOW_MAX messages. Where a message turns out slow after all, what waits behind it is taken back
- * for a worker that is idle. Where the consumer has a rate, what goes beyond it waits, held. With ordering by key a delivery's worker is given by its key, and nothing is
- * taken back. */
+ * HANDOUT_WINDOW_MAX messages, and no fewer than it runs at once (`concurrency`). Where a message turns out
+ * slow after all, what waits behind it is taken back for a worker that is idle. Where the consumer has a
+ * rate, what goes beyond it waits, held. With ordering by key a delivery's worker is given by its key, and
+ * nothing is taken back. */
 #ifndef HOST_HANDOUT_H
 #define HOST_HANDOUT_H
 
@@ -48,8 +49,8 @@ bool handout_rebalance(struct handout *handout, int64_t now_ns);
 /* Takes back everything that no worker has begun. */
 void handout_recall(struct handout *handout);
 
-/* How many messages a worker may have unanswered, for a message that takes `service_ns` (0: not known yet).
- */
-unsigned handout_window(int64_t service_ns);
+/* How many messages a worker may have unanswered, where it runs so many at once and a message takes
+ * `service_ns` (0: not known yet). */
+unsigned handout_window(int64_t service_ns, unsigned concurrency);
 
 #endif

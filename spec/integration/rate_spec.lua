@@ -1,5 +1,5 @@
--- The rate of a consumer: all its workers together take no more than it allows; the rest waits in the host, or
--- at the broker.
+-- The rate of a consumer: all its workers together take no more than it allows; the rest waits in the host,
+-- or at the broker.
 local consumer = require "support.consumer"
 local linux = require "support.linux"
 local rabbit = require "support.rabbit"
@@ -36,7 +36,8 @@ describe("rate", function()
     consumer.write_handler(space, consumer.TELL)
     local function configure(rate)
       space:write("moonrabbit.lua", ([[return { broker = { url = %q }, consumers = {
-        { queue = %q, handler = "handler.lua", rate = %q, prefetch = 10 } } }]]):format(rabbit.url, queue, rate))
+        { queue = %q, handler = "handler.lua", rate = %q, prefetch = 10 } } }]]):format(rabbit.url, queue,
+          rate))
     end
     configure "1/h"
     consumer.fill(queue, 30)

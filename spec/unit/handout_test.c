@@ -73,6 +73,7 @@ static void open_worker(unsigned lane, int64_t service_ns)
         .board = board_open(&board_fd, &error),
         .patience_ns = INT64_C(1000000000000),
         .next_seq = 1,
+        .concurrency = 1,
         .service_ns = service_ns,
     };
     assert_non_null(worker->board);
@@ -267,7 +268,10 @@ static void test_window(void **state)
         { 5000000, 1 }, { 5000001, 1 }, { 1000000, 5 },   { INT64_MAX, 1 },
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++)
-        assert_int_equal(handout_window(cases[i].service_ns), cases[i].window);
+        assert_int_equal(handout_window(cases[i].service_ns, 1), cases[i].window);
+    assert_int_equal(handout_window(0, 256), 256);
+    assert_int_equal(handout_window(SLOW_NS, 256), 256);
+    assert_int_equal(handout_window(MEDIUM_NS, 4), 10);
 }
 
 static void test_nothing_to_hand_out(void **state)

@@ -93,6 +93,15 @@ local function check_handlers_at_once(entries)
   end
 end
 
+-- Two of one key would be under way at once.
+local function check_order_is_kept(entries)
+  local ordering, concurrency = pair_of(entries, "ordering", "concurrency")
+  if ordering and entries.ordering.value ~= "none" and entries.concurrency.value > 1 then
+    complain("%s, and %s: messages that are under way at once end in any order, so leave one of them out",
+      told(ordering), told(concurrency))
+  end
+end
+
 local function check_recycling(entries)
   local first, other = pair_of(entries, "recycle.memory", "limits.memory")
   if first and entries["recycle.memory"].value >= entries["limits.memory"].value then
@@ -105,6 +114,7 @@ end
 
 function M.check_consumer(entries)
   check_handlers_at_once(entries)
+  check_order_is_kept(entries)
   check_recycling(entries)
   check_order(entries, "retry.delay", "retry.max_delay",
     "the first delay must not be longer than the longest")

@@ -32,7 +32,10 @@ local function refuse_listen(value)
 end
 
 local function refuse_allowed(value)
-  if not is_host_and_port(value, 1) then return 'give HOST:PORT, such as "api.example.com:443"' end
+  local name = value:gsub("^%*%.", "")
+  if not is_host_and_port(name, 1) or value:find("^%*%.%[") or value:find("^%*%.[%d.]+:") then
+    return 'give HOST:PORT, such as "api.example.com:443", or "*.example.com:443" for all names below it'
+  end
 end
 
 local function refuse_authority(authority, scheme)
@@ -117,6 +120,12 @@ local function at_least_first_delay(value_of)
   return math.max(5 * minute, value_of "retry.delay" or 0)
 end
 
+-- Who is to have many under way needs them at hand.
+local function enough_for_all(value_of)
+  local workers, concurrency = value_of "workers" or 1, value_of "concurrency" or 1
+  return concurrency > 1 and math.max(10, workers * concurrency) or 10
+end
+
 local function reject_where_limited(value_of)
   return (value_of "declare.max_length" ~= -1 or value_of "declare.max_bytes") and "reject-publish" or nil
 end
@@ -169,7 +178,8 @@ local CONSUMER = {
   { "handler", with(path "the path of a Lua script", file) },
   { "workers", integer(1, 1, 256) },
   { "concurrency", integer(1, 1, 1024) },
-  { "prefetch", with(integer(10, 1, 65535), { refuse = refuse_prefetch }) },
+  { "prefetch", with(integer(enough_for_all, 1, 65535), { refuse = refuse_prefetch }) },
+  { "rate", kinds.rate() },
   { "decode", choice("auto", "auto", "json", "raw") },
   { "ordering", with(text('"none", "key" or "header:NAME"', "none"), { refuse = refuse_ordering }) },
   { "limits.memory", size(64 * MiB, MiB, 64 * GiB) },
@@ -197,6 +207,12 @@ local CONSUMER = {
   { "declare.single_active_consumer", boolean(false) },
   { "declare.delivery_limit", integer(nil, 0, 2 ^ 31 - 1) },
   { "http.allow", with(list(hosts), { refuse = refuse_allowed }) },
+  { "http.ca", with(path "the path of a PEM file with the authorities to trust", file) },
+  { "http.timeout", duration(10 * second, ms, 30 * minute) },
+  { "http.max_response", size(MiB, 1, GiB) },
+  { "http.per_host", integer(256, 1, 1024) },
+  { "http.breaker_failures", integer(5, 0, 1e6) },
+  { "http.breaker_pause", duration(10 * second, ms, hour) },
 }
 
 -- Makes a scope of { path, rule } pairs: the rules in their order; `by_path`; `groups`, the names below each

@@ -22,6 +22,9 @@ M.integer, M.number, M.size, M.duration = ranged "integer", ranged "number", ran
 
 function M.boolean(default) return { kind = "boolean", default = default } end
 
+-- So many messages in a second, minute or hour; its value is the time for one of them.
+function M.rate() return { kind = "rate", min = 1, max = WHOLE_MAX } end
+
 -- `what` says what is accepted, after "give".
 function M.text(what, default) return { kind = "text", what = what, default = default, max = 255 } end
 function M.path(what) return { kind = "path", what = what, max = 4096 } end
@@ -56,6 +59,9 @@ local accepted = {
   duration = function(rule)
     return ('a time from %s to %s, such as "30s"'):format(host.format_duration(rule.min),
       host.format_duration(rule.max))
+  end,
+  rate = function()
+    return 'messages in a time, such as "100/s", "100/m" or "100/h", of at most "1000000/s"'
   end,
   boolean = function() return "true or false" end,
   text = function(rule) return rule.what end,
@@ -92,6 +98,13 @@ local convert = {
     if type(raw) == "string" then return host.parse_duration(raw) end
     local fits = type(raw) == "number" and math.abs(raw) < WHOLE_MAX / SECOND
     return fits and math.floor(raw * SECOND + 0.5) or nil
+  end,
+  -- Rounded up: no more than was asked for.
+  rate = function(raw)
+    local count, unit = tostring(raw):match("^(%d+)/([smh])$")
+    local period = ({ s = SECOND, m = 60 * SECOND, h = 3600 * SECOND })[unit]
+    local interval = period and period / tonumber(count)
+    return interval and interval >= 1000 and interval < math.huge and math.ceil(interval) or nil
   end,
   boolean = function(raw, _, outside)
     if outside and (raw == "true" or raw == "false") then return raw == "true" end

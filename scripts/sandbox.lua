@@ -1,8 +1,10 @@
 -- Builds the environment that a handler lives in: what a script may see, and nothing else. Run once in each
 -- new Lua state by worker/sandbox.c, which passes what C brings: `host.cache`, `host.log`, `host.memory`,
 -- `host.cjson`, `host["cjson.safe"]`, `host.load_module`, `host.enter_json`, `host.enter_coroutine`,
--- `host.tripped`. Returns the environment, the function that seals its globals, and where all of it is for
--- who looks through the heap (worker/heap_walk.c): globals and modules by name, and the contents of shells.
+-- `host.tripped`, `host.concurrent` (several messages are under way at once), what worker/wait.h names, and
+-- `host.http` where that is allowed. Returns the environment, the function that seals its globals, and where all
+-- of it is for who looks through the heap (worker/heap_walk.c): globals and modules by name, and the contents of
+-- shells.
 --
 -- Library tables and the globals are handed out as empty shells whose contents are reached by __index: what
 -- is read comes from the contents, what is written meets __newindex. The few functions that write past a
@@ -15,6 +17,8 @@ local rawget, rawset, select, setmetatable = rawget, rawset, select, setmetatabl
 local tonumber, tostring, type, xpcall = tonumber, tostring, type, xpcall
 local collect, concat, sort = collectgarbage, table.concat, table.sort
 local format = string.format
+local create, resume, running = coroutine.create, coroutine.resume, coroutine.running
+local status, yield, isyieldable = coroutine.status, coroutine.yield, coroutine.isyieldable
 
 -- What runs once is not worth compiling; on again at the end.
 jit.off()
@@ -85,6 +89,45 @@ local string_metatable = getmetatable("")
 string_metatable.__index = strings
 string_metatable.__metatable = READ_ONLY
 
+-- Waiting (worker/wait.h). Where several messages are under way at once, a function that waits yields WAIT:
+-- to the worker's loop, or to the script's coroutine that resumed this one, which then waits in turn. No
+-- script ever sees WAIT, and none can resume what waits.
+
+local WAIT = host.wait_mark
+local waiting = setmetatable({}, { __mode = "k" }) -- coroutine -> true
+local sealed = false
+local loading = {} -- names of the modules that are being loaded, outermost first
+
+local function give_way()
+  if not isyieldable() then
+    host.cancel_wait()
+    error("nothing can wait in a function that table.sort, string.gsub or another library calls, " ..
+      "where several messages are under way at once", 4)
+  end
+  local co = running()
+  waiting[co] = true
+  yield(WAIT)
+  waiting[co] = nil
+end
+
+-- A function that waits: `begin` returns true, or nil and what is wrong with its arguments, for which the
+-- function at `level` is to blame.
+local function pausing(name, begin, level)
+  return function(...)
+    if host.concurrent and sealed and loading[1] then
+      error(name .. ": a module that a handler loads cannot wait: require it at the top of the script", level)
+    end
+    local begun, problem = begin(...)
+    if not begun then
+      error(problem, level)
+    end
+    if host.pause() then
+      give_way()
+    end
+    return host.end_wait()
+  end
+end
+
 -- Coroutines inside of each other share the native stack: each looks at it first.
 local coroutines = copy_of(coroutine)
 function coroutines.resume(...)
@@ -99,6 +142,101 @@ function coroutines.wrap(body)
   return function(...)
     host.enter_coroutine()
     return enter(...)
+  end
+end
+
+-- What came of resuming `co`; where it waits, so does who resumed it.
+local function pass_on(co, ...)
+  local _, mark = ...
+  if mark ~= WAIT then
+    return ...
+  end
+  give_way()
+  return pass_on(co, resume(co))
+end
+
+local function returned(done, ...)
+  if not done then
+    error((...), 0)
+  end
+  return ...
+end
+
+local function refuse_mark(...)
+  if (...) == WAIT then
+    error("attempt to yield from outside a coroutine", 3)
+  end
+  return ...
+end
+
+if host.concurrent then
+  local WAITS = "cannot resume a coroutine that waits"
+
+  function coroutines.resume(co, ...)
+    host.enter_coroutine()
+    if waiting[co] then
+      return false, WAITS
+    end
+    return pass_on(co, resume(co, ...))
+  end
+
+  function coroutines.wrap(body)
+    if type(body) ~= "function" then
+      error(format("bad argument #1 to 'wrap' (function expected, got %s)", type(body)), 2)
+    end
+    local co = create(body)
+    return function(...)
+      host.enter_coroutine()
+      if waiting[co] then
+        error(WAITS, 2)
+      end
+      return returned(pass_on(co, resume(co, ...)))
+    end
+  end
+
+  function coroutines.yield(...)
+    return refuse_mark(yield(...))
+  end
+
+  function coroutines.status(co)
+    return waiting[co] and "normal" or status(co)
+  end
+end
+
+-- What cache.fetch calls may wait: so it is called from Lua, between a first fetch that finds nothing and a
+-- second that keeps the value, unless another handler has brought one meanwhile.
+local function fetching(cache)
+  local fetch = cache.fetch
+  local under_way = setmetatable({}, { __mode = "k" }) -- coroutine -> what it fetches: key -> true
+
+  function cache.fetch(key, ttl, make)
+    local missing = false
+    local found = fetch(key, ttl, type(make) == "function" and function() missing = true end or make)
+    if not missing then
+      return found
+    end
+    local co, name = running() or "setup", tostring(key)
+    local mine = under_way[co] or {}
+    under_way[co] = mine
+    if mine[name] then
+      error(format("cache.fetch: the function for '%s' fetches that key itself", name), 2)
+    end
+    mine[name] = true
+    local done, value = pcall(make)
+    mine[name] = nil
+    if not done then
+      error(value, 0)
+    end
+    return fetch(key, ttl, function() return value end)
+  end
+  return cache
+end
+
+if host.concurrent then
+  local open = fetching(host.cache).space
+  function host.cache.space(...)
+    local space, reason = open(...)
+    return space and fetching(space), reason
   end
 end
 
@@ -147,15 +285,46 @@ local modules = {
   memory = library("memory", host.memory),
 }
 
+if host.http then
+  local request, decode = pausing("http", host.http, 3), modules.cjson.decode
+
+  local function finish(response, problem)
+    if not response then
+      return nil, problem
+    end
+    function response.json()
+      return decode(response.body)
+    end
+    return response
+  end
+
+  local function asking(method)
+    return function(url, options)
+      if options ~= nil and type(options) ~= "table" then
+        error("http: what follows the URL is a table of options", 2)
+      end
+      local all = copy_of(options or {})
+      all.url, all.method = url, method
+      return finish(request(all))
+    end
+  end
+
+  modules.http = library("http", {
+    request = function(options) return finish(request(options)) end,
+    get = asking "GET",
+    head = asking "HEAD",
+    post = asking "POST",
+    put = asking "PUT",
+    delete = asking "DELETE",
+  })
+end
+
 local brought = {}
 for name in next, modules do
   brought[#brought + 1] = name
 end
 sort(brought)
 brought = concat(brought, ", ")
-
--- Names of the modules that are being loaded, outermost first.
-local loading = {}
 
 local function refuse_cycle(name)
   for i = 1, #loading do
@@ -170,6 +339,9 @@ local function load_module(name)
   local chunk, problem, missing = host.load_module(name)
   if not chunk then
     local known = missing and format(" (moonrabbit brings %s)", brought) or ""
+    if missing and name == "http" then
+      known = ": moonrabbit brings it where the key http.allow names the hosts that handlers may ask"
+    end
     error(format("module '%s' cannot be loaded: %s%s", (name:gsub("%c", "?")), problem, known), 3)
   end
   loading[#loading + 1] = name
@@ -201,7 +373,6 @@ end
 
 local globals = pick(_G, [[_VERSION assert error getmetatable ipairs next rawequal select setmetatable
   tonumber tostring type unpack]])
-local sealed = false
 
 local environment = lock(globals, function(_, key, value)
   if sealed then
@@ -220,6 +391,7 @@ globals.string = library("string", strings)
 globals.table = library("table", tables)
 globals.rawset = guard("rawset", rawset)
 globals.require = require
+globals.sleep = pausing("sleep", host.sleep, 2)
 
 function globals.pairs(target)
   local members = contents[target]

@@ -23,6 +23,8 @@ struct board {
     _Atomic uint64_t
         revoked_from;            /* messages with this seq and above are not to be begun; UINT64_MAX: none */
     _Atomic int64_t started_ns;  /* when `started` was begun (monotonic, the same clock in both processes) */
+    _Atomic uint64_t running;    /* where several are under way at once: the seq of the one that is on the
+                                    processor now; 0: none is, all of them wait */
     _Atomic uint64_t heap_bytes; /* the Lua heap when last looked at */
     _Atomic uint64_t heap_peak_bytes; /* the most that this state has had, by then */
     _Atomic uint32_t memory_status;   /* enum memory_status: the host's word for memory.check */
@@ -41,6 +43,12 @@ static inline bool board_claim(struct board *board, uint64_t seq, int64_t now_ns
     atomic_store_explicit(&board->started_ns, now_ns, memory_order_relaxed);
     atomic_store(&board->started, seq);
     return seq < atomic_load(&board->revoked_from);
+}
+
+/* Worker: whether the host has taken back `seq`, which is not begun and then never will be. */
+static inline bool board_is_revoked(const struct board *board, uint64_t seq)
+{
+    return seq >= atomic_load(&board->revoked_from);
 }
 
 /* Host: takes back every message from `seq` on that was not begun; returns the first seq that surely will not

@@ -76,6 +76,12 @@ void wire_add_setup(struct buffer *buffer, const struct wire_setup *setup)
     PUT(buffer, setup->message_bytes);
     PUT(buffer, setup->recycle_messages);
     PUT(buffer, setup->recycle_memory_bytes);
+    PUT(buffer, setup->concurrency);
+    PUT(buffer, setup->http_timeout_ns);
+    PUT(buffer, setup->http_response_bytes);
+    PUT(buffer, setup->http_per_host);
+    PUT(buffer, setup->http_failures);
+    PUT(buffer, setup->http_pause_ns);
     PUT(buffer, setup->decode);
     PUT(buffer, setup->log_level);
     PUT(buffer, setup->seccomp);
@@ -161,6 +167,12 @@ bool wire_take_setup(struct slice *payload, struct wire_setup *setup)
     COPY(cursor, setup->message_bytes);
     COPY(cursor, setup->recycle_messages);
     COPY(cursor, setup->recycle_memory_bytes);
+    COPY(cursor, setup->concurrency);
+    COPY(cursor, setup->http_timeout_ns);
+    COPY(cursor, setup->http_response_bytes);
+    COPY(cursor, setup->http_per_host);
+    COPY(cursor, setup->http_failures);
+    COPY(cursor, setup->http_pause_ns);
     COPY(cursor, setup->decode);
     COPY(cursor, setup->log_level);
     COPY(cursor, setup->seccomp);

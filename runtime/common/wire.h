@@ -17,7 +17,8 @@
 
 enum wire_type {
     /* host to worker */
-    WIRE_SETUP = 1,   /* struct wire_setup, then SCRIPT, CONSUMER, QUEUE: always the first frame */
+    WIRE_SETUP = 1, /* struct wire_setup, then SCRIPT, CONSUMER, QUEUE, and where http is allowed HTTP_CA and
+                       one HTTP_ALLOW for each entry: always the first frame */
     WIRE_DELIVER = 2, /* struct wire_deliver, then attributes of the message, then the body */
     WIRE_STOP = 3,    /* empty: answer what is at hand, run teardown, exit 0 */
     WIRE_RECYCLE = 4, /* empty: take a new Lua state before the next message */
@@ -50,10 +51,12 @@ enum wire_attribute_id {
     WIRE_SCRIPT = 1, /* path of the handler script */
     WIRE_CONSUMER,   /* the consumer's name in logs */
     WIRE_QUEUE,
-    WIRE_TEXT,    /* a reason, an error or a log message; UTF-8 is not promised */
-    WIRE_KEY,     /* name of a log field */
-    WIRE_STRING,  /* value of a log field, to be quoted */
-    WIRE_LITERAL, /* value of a log field: a number, true, false or null */
+    WIRE_TEXT,       /* a reason, an error or a log message; UTF-8 is not promised */
+    WIRE_KEY,        /* name of a log field */
+    WIRE_STRING,     /* value of a log field, to be quoted */
+    WIRE_LITERAL,    /* value of a log field: a number, true, false or null */
+    WIRE_HTTP_ALLOW, /* an entry of http.allow; see worker/allow.h */
+    WIRE_HTTP_CA,    /* path of the file of certificate authorities */
     WIRE_EXCHANGE = 32,
     WIRE_ROUTING_KEY,
     WIRE_CONSUMER_TAG,
@@ -87,9 +90,11 @@ enum wire_verdict {
     WIRE_SKIPPED = 7,       /* the host had revoked it; the handler was not called */
     WIRE_OUT_OF_MEMORY = 8, /* it used up limits.memory; TEXT says how */
     WIRE_OUT_OF_TIME = 9,   /* it used up limits.deadline; TEXT says where */
+    WIRE_RETURNED = 10,     /* another message ended the Lua state that it was under way in: to be run anew,
+                               and nothing is charged */
 };
 
-enum { WIRE_VERDICTS = WIRE_OUT_OF_TIME + 1 }; /* one more than the highest */
+enum { WIRE_VERDICTS = WIRE_RETURNED + 1 }; /* one more than the highest */
 
 struct wire_setup {
     uint64_t memory_bytes;  /* limits.memory */
@@ -98,6 +103,13 @@ struct wire_setup {
     uint64_t message_bytes; /* limits.message: no body is larger */
     uint64_t recycle_messages;
     uint64_t recycle_memory_bytes;
+    uint32_t concurrency; /* messages under way at once; 0 is 1 */
+    /* http.*, valid where a WIRE_HTTP_ALLOW follows */
+    int64_t http_timeout_ns;
+    uint64_t http_response_bytes;
+    uint32_t http_per_host;
+    uint32_t http_failures;
+    int64_t http_pause_ns;
     uint8_t decode;    /* enum wire_decode */
     uint8_t log_level; /* enum log_level: the worker sends nothing below it */
     uint8_t seccomp;   /* whether the worker filters its system calls */
@@ -177,7 +189,7 @@ struct wire_publish {
 
 enum {
     WIRE_HEADER_BYTES = 8,
-    WIRE_SETUP_BYTES = 52,
+    WIRE_SETUP_BYTES = 88,
     WIRE_DELIVER_BYTES = 25,
     WIRE_RESULT_BYTES = 29,
     WIRE_READY_BYTES = 8,

@@ -76,7 +76,8 @@ struct consumer_config {
     char *handler; /* path of the script, relative to the working directory or absolute */
     unsigned workers;
     unsigned concurrency;
-    unsigned prefetch; /* 1 to 65535 */
+    unsigned prefetch;        /* 1 to 65535 */
+    int64_t rate_interval_ns; /* 0: no limit; see host/rate.h */
     enum wire_decode decode;
     enum config_ordering ordering;
     char *ordering_header; /* for CONFIG_ORDERING_HEADER */
@@ -96,6 +97,14 @@ struct consumer_config {
     struct declare_config declare;
     char **http_allow;
     size_t http_allow_count;
+    struct {
+        char *ca;
+        int64_t timeout_ns;
+        int64_t response_bytes;
+        unsigned per_host;
+        unsigned failures;
+        int64_t pause_ns;
+    } http;
 };
 
 /* Whether workers filter their system calls: where the kernel lets them, or else not at all, or never. */

@@ -233,7 +233,8 @@ static void on_result(void *owner, struct worker_process *worker, const struct w
         consumer->counts.stale += result->verdict != WIRE_SKIPPED;
         return;
     }
-    if (result->verdict == WIRE_SKIPPED) {
+    if (result->verdict == WIRE_SKIPPED || result->verdict == WIRE_RETURNED) {
+        consumer->counts.verdicts[result->verdict]++;
         take_back(consumer, delivery);
         return;
     }
@@ -295,8 +296,7 @@ static void on_gone(void *owner, struct worker_process *worker)
 {
     struct consumer *consumer = owner;
     uint64_t running = 0;
-    int64_t since_ns;
-    bool charge = consumer->phase == CONSUMER_RUNNING && worker_running(worker, &running, &since_ns);
+    bool charge = consumer->phase == CONSUMER_RUNNING && worker_running(worker, &running);
     consumer->counts.worker_deaths +=
         worker->was_ready && !worker->dismissed && consumer->phase == CONSUMER_RUNNING;
     consumer->counts.deadline_kills += worker->ran_over;
@@ -542,6 +542,7 @@ static void on_reloaded(void *owner, const struct error *error)
         consumer->subscription.config = consumer->config;
         consumer->handout.by_key = consumer->config->ordering != CONFIG_ORDERING_NONE;
         consumer->dead_letters = (struct queue_state){ 0 }; /* it may be another queue now */
+        rate_set(&consumer->handout.rate, consumer->config->rate_interval_ns, clock_now_ns());
         /* What the old workers have not begun is for the new code. */
         handout_recall(&consumer->handout);
     }
@@ -642,15 +643,19 @@ static void hand_out(struct consumer *consumer)
     hand_back_too_large(consumer);
     if (errands_are_stuck(&consumer->errands))
         return;
-    if (!handout_run(&consumer->handout)) {
+    int64_t now_ns = clock_now_ns();
+    if (!handout_run(&consumer->handout, now_ns)) {
         struct error error;
         error_set(&error, ERROR_FAILED, "no memory to hand out messages");
         fail(consumer, &error);
     }
-    if (handout_rebalance(&consumer->handout, clock_now_ns())) {
-        (void)handout_run(&consumer->handout);
+    if (handout_rebalance(&consumer->handout, now_ns)) {
+        (void)handout_run(&consumer->handout, now_ns);
         set_timer(consumer->context->loop, &consumer->rebalance, HANDOUT_STUCK_NS);
     }
+    int64_t due_ns = rate_due_ns(&consumer->handout.rate);
+    if (consumer->ledger.held.count > 0 && due_ns > now_ns)
+        set_timer(consumer->context->loop, &consumer->paced, due_ns - now_ns);
 }
 
 void consumer_turn(struct consumer *consumer)
@@ -690,6 +695,7 @@ struct consumer *consumer_new(const struct consumer_context *context, const stru
     ev_init(&consumer->stragglers, on_timer);
     ev_init(&consumer->rebalance, on_timer);
     ev_init(&consumer->parked, on_timer);
+    ev_init(&consumer->paced, on_timer);
     consumer->errands = (struct errands){
         .outlet = context->outlet,
         .ledger = &consumer->ledger,
@@ -701,6 +707,7 @@ struct consumer *consumer_new(const struct consumer_context *context, const stru
     };
     handout_init(&consumer->handout, &consumer->ledger, &consumer->pool, context->budget);
     consumer->handout.by_key = config->ordering != CONFIG_ORDERING_NONE;
+    rate_set(&consumer->handout.rate, config->rate_interval_ns, clock_now_ns());
     if (!ledger_init(&consumer->ledger, config->prefetch, error) ||
         !requeue_init(&consumer->requeues, error) ||
         !pool_init(&consumer->pool, context->loop, &context->origin, config, &pool_events, consumer, error)) {
@@ -717,6 +724,7 @@ void consumer_free(struct consumer *consumer)
     ev_timer_stop(consumer->context->loop, &consumer->stragglers);
     ev_timer_stop(consumer->context->loop, &consumer->rebalance);
     ev_timer_stop(consumer->context->loop, &consumer->parked);
+    ev_timer_stop(consumer->context->loop, &consumer->paced);
     abandon_errands(consumer);
     subscription_clear(&consumer->subscription);
     pool_clear(&consumer->pool);

@@ -117,6 +117,7 @@ struct consumer {
     ev_timer stragglers;
     ev_timer parked; /* wakes the loop when an errand is due again */
     ev_timer rebalance;
+    ev_timer paced;  /* wakes the loop when the rate lets the next message go */
     bool subscribed; /* subscription is valid */
     bool channel_done;
     bool pool_done;

@@ -21,12 +21,12 @@ void handout_clear(struct handout *handout)
     *handout = (struct handout){ 0 };
 }
 
-unsigned handout_window(int64_t service_ns)
+unsigned handout_window(int64_t service_ns, unsigned concurrency)
 {
-    if (service_ns <= 0 || service_ns >= HANDOUT_AHEAD_NS)
-        return 1;
-    int64_t window = HANDOUT_AHEAD_NS / service_ns;
-    return window > HANDOUT_WINDOW_MAX ? HANDOUT_WINDOW_MAX : (unsigned)window;
+    int64_t window = service_ns > 0 ? HANDOUT_AHEAD_NS / service_ns : 0;
+    if (window > HANDOUT_WINDOW_MAX)
+        window = HANDOUT_WINDOW_MAX;
+    return window > (int64_t)concurrency ? (unsigned)window : concurrency;
 }
 
 /* The number of workers changes with a reload. */
@@ -53,7 +53,7 @@ static unsigned load_of(const struct handout *handout, unsigned lane)
     if (!worker || waiting == WORKER_BATCH_MAX)
         return UINT32_MAX;
     unsigned load = worker->unanswered + waiting;
-    return load < handout_window(worker->service_ns) ? load : UINT32_MAX;
+    return load < handout_window(worker->service_ns, worker->concurrency) ? load : UINT32_MAX;
 }
 
 static int choose_lane(const struct handout *handout, const struct delivery *delivery)
@@ -74,7 +74,25 @@ static int choose_lane(const struct handout *handout, const struct delivery *del
     return chosen;
 }
 
-static void plan(struct handout *handout)
+/* One message more may go out: within the budget, and within the rate. */
+static bool admit(struct handout *handout, int64_t now_ns)
+{
+    if (!rate_take(&handout->rate, now_ns))
+        return false;
+    if (budget_take(handout->budget))
+        return true;
+    rate_return(&handout->rate);
+    return false;
+}
+
+/* It did not go out after all, or came back unbegun. */
+static void readmit(struct handout *handout)
+{
+    rate_return(&handout->rate);
+    budget_return(handout->budget);
+}
+
+static void plan(struct handout *handout, int64_t now_ns)
 {
     for (struct delivery *delivery = handout->ledger->held.first; delivery; delivery = delivery->queue.next) {
         if (delivery->oversized)
@@ -85,15 +103,17 @@ static void plan(struct handout *handout)
                 return;
             continue; /* the key of another may be free */
         }
-        if (!budget_take(handout->budget))
+        if (!admit(handout, now_ns))
             return;
         struct handout_batch *batch = &handout->batches[lane];
         batch->deliveries[batch->count++] = delivery;
     }
 }
 
-static void send_batches(struct handout *handout)
+/* Whether there may be more to send: a batch was full, and was taken. */
+static bool send_batches(struct handout *handout)
 {
+    bool more = false;
     for (unsigned lane = 0; lane < handout->batch_count; lane++) {
         struct handout_batch *batch = &handout->batches[lane];
         struct worker_process *worker = pool_worker(handout->pool, lane);
@@ -101,9 +121,11 @@ static void send_batches(struct handout *handout)
         if (worker && batch->count > 0)
             taken = worker_send(worker, handout->ledger, batch->deliveries, batch->count);
         for (unsigned i = taken; i < batch->count; i++)
-            budget_return(handout->budget);
+            readmit(handout);
+        more = more || (taken == WORKER_BATCH_MAX && worker->unanswered < worker->concurrency);
         batch->count = 0;
     }
+    return more;
 }
 
 /* One worker, or a lane for each key: a message must not overtake another that an old set still has. */
@@ -113,14 +135,15 @@ static bool must_wait_for_retired(const struct handout *handout)
     return ordered && pool_retired_unanswered(handout->pool) > 0;
 }
 
-bool handout_run(struct handout *handout)
+bool handout_run(struct handout *handout, int64_t now_ns)
 {
     if (handout->ledger->held.count == 0 || must_wait_for_retired(handout))
         return true;
     if (!fit_batches(handout))
         return false;
-    plan(handout);
-    send_batches(handout);
+    do {
+        plan(handout, now_ns);
+    } while (send_batches(handout));
     return true;
 }
 
@@ -132,7 +155,7 @@ static void take_back(struct handout *handout, struct worker_process *worker, ui
     for (struct delivery *delivery = ledger->order.first; delivery; delivery = delivery->order.next) {
         if (delivery->state == DELIVERY_DISPATCHED && delivery->worker == worker && delivery->seq >= first) {
             ledger_return(ledger, delivery);
-            budget_return(handout->budget);
+            readmit(handout);
         }
     }
 }
@@ -147,9 +170,15 @@ static bool any_idle(const struct handout *handout)
     return false;
 }
 
+/* Held messages go to idle workers before any is taken back, unless the rate holds them. */
+static bool any_to_give(const struct handout *handout, int64_t now_ns)
+{
+    return handout->ledger->held.count > 0 && rate_due_ns(&handout->rate) <= now_ns;
+}
+
 bool handout_rebalance(struct handout *handout, int64_t now_ns)
 {
-    if (handout->by_key || pool_size(handout->pool) < 2 || handout->ledger->held.count > 0 ||
+    if (handout->by_key || pool_size(handout->pool) < 2 || any_to_give(handout, now_ns) ||
         handout->ledger->dispatched < 2 || !any_idle(handout))
         return false;
     bool backlog = false;
@@ -160,7 +189,7 @@ bool handout_rebalance(struct handout *handout, int64_t now_ns)
         if (!worker || worker->unanswered < 2)
             continue;
         backlog = true;
-        if (worker_running(worker, &seq, &since_ns) && now_ns - since_ns >= HANDOUT_STUCK_NS)
+        if (worker_begun(worker, &seq, &since_ns) && now_ns - since_ns >= HANDOUT_STUCK_NS)
             take_back(handout, worker, seq + 1);
     }
     return backlog;
@@ -170,9 +199,7 @@ void handout_recall(struct handout *handout)
 {
     struct worker_process *worker;
     for (unsigned i = 0; (worker = pool_process(handout->pool, i)); i++) {
-        uint64_t seq;
-        int64_t since_ns;
         if (worker->unanswered > 0)
-            take_back(handout, worker, worker_running(worker, &seq, &since_ns) ? seq + 1 : 1);
+            take_back(handout, worker, atomic_load(&worker->board->started) + 1);
     }
 }

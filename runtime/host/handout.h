@@ -3,9 +3,10 @@
  * Fast handlers are handed many deliveries at once, because a lone message costs a system call on both sides;
  * slow ones are handed one, so that nothing waits behind a slow message while another worker is free. The
  * measure is how long a message takes in that worker: it is handed HANDOUT_AHEAD_NS of work, at most
- * HANDOUT_WINDOW_MAX messages. Where a message turns out slow after all, what waits behind it is taken back
- * for a worker that is idle. With ordering by key a delivery's worker is given by its key, and nothing is
- * taken back. */
+ * HANDOUT_WINDOW_MAX messages, and no fewer than it runs at once (`concurrency`). Where a message turns out
+ * slow after all, what waits behind it is taken back for a worker that is idle. Where the consumer has a
+ * rate, what goes beyond it waits, held. With ordering by key a delivery's worker is given by its key, and
+ * nothing is taken back. */
 #ifndef HOST_HANDOUT_H
 #define HOST_HANDOUT_H
 
@@ -13,6 +14,7 @@
 #include "host/budget.h"
 #include "host/ledger.h"
 #include "host/pool.h"
+#include "host/rate.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +30,7 @@ struct handout {
     struct ledger *ledger;
     struct pool *pool;
     struct budget *budget;
+    struct rate rate;
     bool by_key;                   /* a delivery belongs to the worker `key_hash` modulo their number */
     struct handout_batch *batches; /* one for each worker */
     unsigned batch_count;
@@ -37,7 +40,7 @@ void handout_init(struct handout *handout, struct ledger *ledger, struct pool *p
 void handout_clear(struct handout *handout);
 
 /* Gives out what can be given; false where memory was short (nothing is lost: it stays held). */
-bool handout_run(struct handout *handout);
+bool handout_run(struct handout *handout, int64_t now_ns);
 
 /* Takes deliveries back from behind slow messages where another worker is idle. Returns whether a worker is
  * idle while another has a backlog: the caller then looks again after HANDOUT_STUCK_NS. */
@@ -46,8 +49,8 @@ bool handout_rebalance(struct handout *handout, int64_t now_ns);
 /* Takes back everything that no worker has begun. */
 void handout_recall(struct handout *handout);
 
-/* How many messages a worker may have unanswered, for a message that takes `service_ns` (0: not known yet).
- */
-unsigned handout_window(int64_t service_ns);
+/* How many messages a worker may have unanswered, where it runs so many at once and a message takes
+ * `service_ns` (0: not known yet). */
+unsigned handout_window(int64_t service_ns, unsigned concurrency);
 
 #endif

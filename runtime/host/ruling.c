@@ -49,6 +49,7 @@ const char *ruling_verdict_name(enum wire_verdict verdict)
         [WIRE_SKIPPED] = "skipped",
         [WIRE_OUT_OF_MEMORY] = "out_of_memory",
         [WIRE_OUT_OF_TIME] = "out_of_time",
+        [WIRE_RETURNED] = "returned",
     };
     return names[verdict];
 }
@@ -77,6 +78,7 @@ struct ruling ruling_for_result(enum wire_verdict verdict, uint32_t attempt, uns
         return try_again(&out_of_time, RULING_RETRY, attempt, attempts);
     case WIRE_ERROR:
     case WIRE_SKIPPED:
+    case WIRE_RETURNED:
     default:
         return try_again(&error, RULING_RETRY, attempt, attempts);
     }

@@ -127,6 +127,7 @@ void worker_free(struct worker_process *worker)
     buffer_clear(&worker->in);
     buffer_clear(&worker->out);
     buffer_clear(&worker->messages);
+    buffer_clear(&worker->open);
     free(worker);
 }
 
@@ -267,12 +268,43 @@ static void take_publish(struct worker_process *worker, struct slice payload)
     take_piece(worker, payload);
 }
 
+/* `seq` is answered. When all that was taken back is, the worker may be given messages again. */
+static void end_revocation(struct worker_process *worker, uint64_t seq)
+{
+    if (!worker->revoked)
+        return;
+    if (seq >= worker->revoked_from && worker->revoked_left > 0)
+        worker->revoked_left--;
+    if (worker->revoked_left > 0 && worker->unanswered > 0)
+        return;
+    board_allow(worker->board);
+    worker->revoked = false;
+}
+
+/* Whether this is a message that it has, and has not answered: the next one, or where it runs several at once
+ * any of those, which are no more than it is handed ahead. */
+static bool take_turn(struct worker_process *worker, uint64_t seq)
+{
+    if (worker->concurrency <= 1)
+        return seq == worker->answered_seq + 1;
+    uint64_t *open = (uint64_t *)(void *)worker->open.data;
+    size_t count = worker->open.size / sizeof *open;
+    for (size_t i = 0; i < count; i++) {
+        if (open[i] != seq)
+            continue;
+        open[i] = open[count - 1];
+        worker->open.size -= sizeof *open;
+        return true;
+    }
+    return false;
+}
+
 static void take_result(struct worker_process *worker, struct slice payload)
 {
     struct wire_result result;
     struct slice text = { 0 };
-    if (!wire_take_result(&payload, &result) || worker->unanswered == 0 ||
-        result.seq != worker->answered_seq + 1 || (result.verdict == WIRE_SKIPPED && !worker->revoked)) {
+    if (!wire_take_result(&payload, &result) || worker->unanswered == 0 || !take_turn(worker, result.seq) ||
+        (result.verdict == WIRE_SKIPPED && !worker->revoked)) {
         distrust(worker, "it answered a message that it was never given, or had answered, or that was not "
                          "its next, or skipped one that was not taken back");
         return;
@@ -284,13 +316,11 @@ static void take_result(struct worker_process *worker, struct slice payload)
     (void)wire_find(payload, WIRE_TEXT, &text);
     worker->unanswered--;
     worker->answered++;
-    worker->answered_seq = result.seq;
+    if (result.seq > worker->answered_seq)
+        worker->answered_seq = result.seq;
     worker->progress_ns = clock_now_ns();
-    if (worker->unanswered == 0 && worker->revoked) {
-        board_allow(worker->board);
-        worker->revoked = false;
-    }
-    if (result.verdict != WIRE_SKIPPED)
+    end_revocation(worker, result.seq);
+    if (result.verdict != WIRE_SKIPPED && result.verdict != WIRE_RETURNED)
         smooth_service(worker, result.elapsed_ns);
     worker->events->result(worker->owner, worker, &result, text, &worker->messages);
     forget_messages(worker);
@@ -522,6 +552,12 @@ static void send_setup(struct worker_process *worker, const struct worker_origin
         .message_bytes = (uint64_t)config->limits.message_bytes,
         .recycle_messages = (uint64_t)config->recycle.messages,
         .recycle_memory_bytes = (uint64_t)config->recycle.memory_bytes,
+        .concurrency = config->concurrency,
+        .http_timeout_ns = config->http.timeout_ns,
+        .http_response_bytes = (uint64_t)config->http.response_bytes,
+        .http_per_host = config->http.per_host,
+        .http_failures = config->http.failures,
+        .http_pause_ns = config->http.pause_ns,
         .decode = (uint8_t)config->decode,
         .log_level = (uint8_t)log_get_level(),
         .seccomp = origin->seccomp,
@@ -532,6 +568,10 @@ static void send_setup(struct worker_process *worker, const struct worker_origin
     wire_add(&worker->out, WIRE_SCRIPT, slice_of(config->handler));
     wire_add(&worker->out, WIRE_CONSUMER, slice_of(config->name));
     wire_add(&worker->out, WIRE_QUEUE, slice_of(config->queue));
+    for (size_t i = 0; i < config->http_allow_count; i++)
+        wire_add(&worker->out, WIRE_HTTP_ALLOW, slice_of(config->http_allow[i]));
+    if (config->http.ca)
+        wire_add(&worker->out, WIRE_HTTP_CA, slice_of(config->http.ca));
     wire_end(&worker->out, mark);
     flush_out(worker);
 }
@@ -562,12 +602,14 @@ struct worker_process *worker_spawn(struct ev_loop *loop, const struct worker_or
     worker->events = events;
     worker->owner = owner;
     worker->next_seq = 1;
+    worker->concurrency = config->concurrency;
     worker->started_ns = clock_now_ns();
     worker->patience_ns = config->limits.deadline_ns + config->limits.grace_ns;
     (void)snprintf(worker->script, sizeof worker->script, "%s", config->handler);
     buffer_init(&worker->in, IN_BYTES);
     /* The rest of one frame of the ledger, whose size the ledger bounds, and control frames behind it. */
     buffer_init(&worker->out, SIZE_MAX / 2);
+    buffer_init(&worker->open, SIZE_MAX / 2); /* by what it is handed ahead */
     worker->messages_bytes_max = wire_publishes_bytes_max((uint64_t)config->limits.message_bytes);
     buffer_init(&worker->messages,
                 (size_t)worker->messages_bytes_max + (size_t)WIRE_PUBLISHES_MAX * WIRE_PUBLISH_BYTES);
@@ -638,6 +680,11 @@ unsigned worker_send(struct worker_process *worker, struct ledger *ledger, struc
             break;
         }
         sent -= part;
+        if (worker->concurrency > 1 &&
+            !buffer_append(&worker->open, &worker->next_seq, sizeof worker->next_seq)) {
+            distrust(worker, "there is no memory for what it is at");
+            break;
+        }
         ledger_dispatch(ledger, delivery, worker, worker->next_seq++);
         taken++;
     }
@@ -653,10 +700,16 @@ unsigned worker_send(struct worker_process *worker, struct ledger *ledger, struc
  * begins and looking at the mark, and what an earlier call took back must not be begun then. */
 uint64_t worker_revoke(struct worker_process *worker, uint64_t seq)
 {
-    if (worker->unanswered == 0)
+    if (worker->unanswered == 0 || seq >= worker->next_seq)
         return seq;
-    if (!worker->revoked || seq < worker->revoked_from)
+    if (!worker->revoked) {
+        worker->revoked_from = worker->next_seq;
+        worker->revoked_left = 0;
+    }
+    if (seq < worker->revoked_from) {
+        worker->revoked_left += worker->revoked_from - seq;
         worker->revoked_from = seq;
+    }
     worker->revoked = true;
     return board_revoke(worker->board, worker->revoked_from);
 }
@@ -692,14 +745,25 @@ void worker_stop(struct worker_process *worker)
     send_empty(worker, WIRE_STOP);
 }
 
-bool worker_running(const struct worker_process *worker, uint64_t *ret_seq, int64_t *ret_since_ns)
+bool worker_begun(const struct worker_process *worker, uint64_t *ret_seq, int64_t *ret_since_ns)
 {
     if (worker->unanswered == 0)
         return false;
-    *ret_seq = atomic_load(&worker->board->started);
-    *ret_since_ns = atomic_load(&worker->board->started_ns);
-    if (*ret_since_ns < worker->started_ns)
-        *ret_since_ns = worker->started_ns;
-    /* What it has answered is over, although its page still speaks of it; what it was not given is a lie. */
-    return *ret_seq > worker->answered_seq && *ret_seq < worker->next_seq;
+    uint64_t begun = atomic_load(&worker->board->started);
+    int64_t since_ns = atomic_load(&worker->board->started_ns);
+    /* What it was not given is a lie; what it has answered is over, although its page still speaks of it. */
+    if (begun >= worker->next_seq || worker->next_seq - 1 - begun >= worker->unanswered)
+        return false;
+    *ret_seq = begun;
+    *ret_since_ns = since_ns < worker->started_ns ? worker->started_ns : since_ns;
+    return true;
+}
+
+bool worker_running(const struct worker_process *worker, uint64_t *ret_seq)
+{
+    int64_t since_ns;
+    if (worker->concurrency <= 1)
+        return worker_begun(worker, ret_seq, &since_ns);
+    *ret_seq = atomic_load(&worker->board->running);
+    return worker->unanswered > 0 && *ret_seq > 0;
 }

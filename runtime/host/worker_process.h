@@ -87,9 +87,13 @@ struct worker_process {
     bool was_ready;        /* it has sent WIRE_READY */
     bool ran_over;         /* ended because it made no progress */
     bool dismissed;        /* told to stop, or killed by the end: its end is no surprise */
-    bool revoked;          /* worker_revoke was called and not everything has been answered since */
-    uint64_t revoked_from; /* valid while revoked */
-    uint64_t answered_seq; /* the last that it has answered, each in its turn; 0 before the first */
+    bool revoked;          /* worker_revoke was called, and what it took back has not all been answered */
+    uint64_t revoked_from; /* valid while revoked, as is */
+    uint64_t revoked_left; /* how many of those from there on are unanswered */
+    unsigned concurrency;  /* how many messages it runs at once */
+    struct buffer open;    /* where that is more than one: the seqs that it has not answered */
+    uint64_t answered_seq; /* the largest that it has answered: where it runs one at a time each in its turn;
+                              0 before the first */
     int64_t service_ns;    /* how long a message takes, smoothed; 0 before the first */
     int64_t started_ns;
     uint64_t answered;
@@ -129,10 +133,10 @@ unsigned worker_send(struct worker_process *worker, struct ledger *ledger, struc
 bool worker_accepts(const struct worker_process *worker);
 
 /* Takes back what it was given from `seq` on and has not begun; it is given nothing new until it has answered
- * all. Returns the first seq that surely is not begun (common/board.h). */
+ * all of that. Returns the first seq that surely is not begun (common/board.h). */
 uint64_t worker_revoke(struct worker_process *worker, uint64_t seq);
 
-/* Asks for a new Lua state before the next message. */
+/* Asks for a new Lua state: before the next message, and when none is under way. */
 void worker_recycle(struct worker_process *worker);
 
 /* Asks what grows in it: it tells by `leak`, and then by `looked`. */
@@ -143,7 +147,12 @@ void worker_stop(struct worker_process *worker);
 /* Ends it for certain; `gone` follows. */
 void worker_kill(struct worker_process *worker);
 
-/* The seq of the message it is at, and since when; false where it is at none (as far as its page tells). */
-bool worker_running(const struct worker_process *worker, uint64_t *ret_seq, int64_t *ret_since_ns);
+/* The seq of the message that it has begun last, and when, where any is under way; false where none is, as
+ * far as its page tells. */
+bool worker_begun(const struct worker_process *worker, uint64_t *ret_seq, int64_t *ret_since_ns);
+
+/* The seq of the message that it is at: if it dies now, that one has done it. False where it is at none:
+ * there may be messages under way that all wait. */
+bool worker_running(const struct worker_process *worker, uint64_t *ret_seq);
 
 #endif

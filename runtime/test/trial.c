@@ -38,6 +38,7 @@ static enum trial_cause cause_of(enum wire_verdict verdict)
         return TRIAL_TIME;
     case WIRE_ERROR:
     case WIRE_SKIPPED:
+    case WIRE_RETURNED:
     default:
         return TRIAL_RAISED;
     }
@@ -285,13 +286,12 @@ static bool hand_over(struct trial *trial, struct delivery *delivery)
 {
     int64_t began_ns = clock_now_ns();
     uint64_t running;
-    int64_t since_ns;
     (void)worker_send(trial->worker, &trial->ledger, &delivery, 1);
     while (!trial->answered && !trial->gone)
         (void)ev_run(trial->loop, EVRUN_ONCE);
     if (trial->answered)
         return true;
-    bool begun = worker_running(trial->worker, &running, &since_ns) && running == delivery->seq;
+    bool begun = worker_running(trial->worker, &running) && running == delivery->seq;
     if (begun)
         take_death(trial, delivery, began_ns);
     else if (delivery->state == DELIVERY_DISPATCHED)

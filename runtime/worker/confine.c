@@ -21,12 +21,19 @@
 #include <linux/landlock.h>
 
 /* The socket, the board, the script's folder, a file being read, and what the C library opens for itself. */
-enum { DESCRIPTORS_MAX = 32 };
+enum {
+    DESCRIPTORS_MAX = 32,
+    DESCRIPTORS_BORN = 4096, /* until it is known whether it may use the network */
+};
 
 #define MIB ((uint64_t)1024 * 1024)
 
 /* Besides what is counted: machine code, the heap of the C library, and holes in Lua's own. */
 #define SPARE_BYTES (256 * MIB)
+
+/* For the network: answers that are under way are counted once more, and a connection takes buffers and the
+ * state of its encryption. */
+#define CONNECTION_BYTES (MIB / 2)
 
 /* systemd and a terminal signal the whole group, but how a worker ends is for the host to say. */
 static const int ignored_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
@@ -96,7 +103,7 @@ static bool is_watched(void)
 static bool lower_limits(struct error *error)
 {
     return lower_limit(RLIMIT_CORE, "core dumps", 0, error) &&
-           (is_under_valgrind() || lower_limit(RLIMIT_NOFILE, "open files", DESCRIPTORS_MAX, error)) &&
+           (is_under_valgrind() || lower_limit(RLIMIT_NOFILE, "open files", DESCRIPTORS_BORN, error)) &&
            (is_watched() || lower_limit(RLIMIT_NPROC, "processes", 0, error));
 }
 
@@ -135,20 +142,34 @@ static uint64_t cache_bytes(void)
 /* Not what keeps a script to limits.memory, but the fence behind it, for memory that nobody counts. A block
  * of Lua that grows is there twice for a moment, and so is a message that is larger than the last. The
  * bounds of the configuration keep the sum far from its end. */
-static bool limit_address_space(const struct wire_setup *setup, struct error *error)
+static bool limit_address_space(const struct wire_setup *setup, bool network, struct error *error)
 {
     uint64_t used = used_bytes();
     if (used == 0)
         return true;
+    if (network)
+        used += setup->memory_bytes + setup->concurrency * CONNECTION_BYTES;
     uint64_t most = used + stack_bytes() + cache_bytes() + 3 * setup->memory_bytes +
                     2 * setup->message_bytes + SPARE_BYTES;
     return lower_limit(RLIMIT_AS, "address space", most, error);
 }
 
+static void allow_file(int ruleset, const char *path)
+{
+    struct landlock_path_beneath_attr reading = {
+        .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE,
+        .parent_fd = open(path, O_PATH | O_CLOEXEC),
+    };
+    if (reading.parent_fd < 0)
+        return;
+    (void)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &reading, 0);
+    (void)close(reading.parent_fd);
+}
+
 /* Landlock: of all files only those in the folder can be opened, to read. Where the kernel has it not, or
  * something else has used it up, the system calls alone are the fence: files can then be read that this user
  * may read, and not be written. */
-static void limit_files(const struct folder *folder)
+static void limit_files(const struct folder *folder, const char *authorities)
 {
     const struct landlock_ruleset_attr everything = {
         .handled_access_fs = 2 * LANDLOCK_ACCESS_FS_MAKE_SYM - 1, /* all that its first version knows */
@@ -160,17 +181,31 @@ static void limit_files(const struct folder *folder)
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &everything, sizeof everything, 0);
     if (ruleset < 0)
         return;
+    if (authorities) {
+        allow_file(ruleset, authorities);
+        allow_file(ruleset, "/etc/hosts");
+    }
     if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &reading, 0) == 0)
         (void)syscall(SYS_landlock_restrict_self, ruleset, 0);
     (void)close(ruleset);
 }
 
-bool confine_script(const struct folder *folder, const struct wire_setup *setup, struct error *error)
+/* A descriptor for each connection, and for its predecessor that is being closed. */
+static bool limit_descriptors(const struct wire_setup *setup, bool network, struct error *error)
 {
+    uint64_t most = DESCRIPTORS_MAX + (network ? 2 * (uint64_t)setup->concurrency + DESCRIPTORS_MAX : 0);
+    return is_under_valgrind() || lower_limit(RLIMIT_NOFILE, "open files", most, error);
+}
+
+bool confine_script(const struct folder *folder, const struct wire_setup *setup, const char *authorities,
+                    struct error *error)
+{
+    if (!limit_descriptors(setup, authorities != NULL, error))
+        return false;
     if (!is_watched()) {
-        if (!limit_address_space(setup, error))
+        if (!limit_address_space(setup, authorities != NULL, error))
             return false;
-        limit_files(folder);
+        limit_files(folder, authorities);
     }
-    return !setup->seccomp || syscalls_filter(error);
+    return !setup->seccomp || syscalls_filter(authorities != NULL, error);
 }

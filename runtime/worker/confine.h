@@ -12,6 +12,8 @@
 
 /* Both hold for good; false with error where the system refuses. */
 bool confine_process(struct error *error);
-bool confine_script(const struct folder *folder, const struct wire_setup *setup, struct error *error);
+/* Where `authorities` is not NULL the script may use the network, and that file is read for it later. */
+bool confine_script(const struct folder *folder, const struct wire_setup *setup, const char *authorities,
+                    struct error *error);
 
 #endif

@@ -36,8 +36,7 @@ static bool wants_json(const struct state *state)
     }
 }
 
-/* A trip is the verdict, whatever else it looked like. */
-static void fail(const struct state *state, enum wire_verdict verdict, struct outcome *outcome)
+void handler_fail(const struct state *state, enum wire_verdict verdict, struct outcome *outcome)
 {
     if (state->trip.kind == TRIP_MEMORY)
         verdict = WIRE_OUT_OF_MEMORY;
@@ -50,14 +49,14 @@ static void fail(const struct state *state, enum wire_verdict verdict, struct ou
 static void fail_decoding(struct state *state, struct outcome *outcome)
 {
     if (state->trip.kind != TRIP_NONE) {
-        fail(state, WIRE_ERROR, outcome);
+        handler_fail(state, WIRE_ERROR, outcome);
         return;
     }
     const struct note problem = state->note;
     state->note.size = 0;
     note_text(&state->note, "the body is not JSON: ");
     note_append(&state->note, (struct slice){ .data = problem.text, .size = state->note_message });
-    fail(state, WIRE_UNDECODABLE, outcome);
+    handler_fail(state, WIRE_UNDECODABLE, outcome);
 }
 
 /* Stack: handle, message, body -> handle, data, message */
@@ -74,16 +73,26 @@ static bool decode(struct state *state)
     return true;
 }
 
-static void run(struct state *state, struct outcome *outcome)
+bool handler_prepare(struct state *state, struct outcome *outcome)
 {
     state_push(state, STATE_HANDLE);
     state_push(state, STATE_TAKE_MESSAGE);
     if (!state_call(state, 0, 2))
-        fail(state, WIRE_ERROR, outcome);
+        handler_fail(state, WIRE_ERROR, outcome);
     else if (!decode(state))
         fail_decoding(state, outcome);
-    else if (!state_call(state, 2, 2))
-        fail(state, WIRE_ERROR, outcome);
+    else
+        return true;
+    state_drop(state);
+    return false;
+}
+
+static void run(struct state *state, struct outcome *outcome)
+{
+    if (!handler_prepare(state, outcome))
+        return;
+    if (!state_call(state, 2, 2))
+        handler_fail(state, WIRE_ERROR, outcome);
     else
         verdict_read(state, outcome);
     state_drop(state);

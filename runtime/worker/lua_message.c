@@ -85,10 +85,10 @@ static void push_headers(struct state *state, lua_State *lua, const struct messa
         struct slice table = { .data = "" };
         (void)message_find(state->message, field->attribute, &table);
         lua_headers_push(lua, table);
-        lua_rawseti(lua, LUA_REGISTRYINDEX, STATE_HEADERS);
+        lua_rawseti(lua, LUA_REGISTRYINDEX, state->headers_slot);
         state->headers_generation = state->generation;
     }
-    lua_rawgeti(lua, LUA_REGISTRYINDEX, STATE_HEADERS);
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, state->headers_slot);
 }
 
 static const struct message_field fields[] = {
@@ -131,7 +131,9 @@ static int message_index(lua_State *lua)
     if (lua_isfunction(lua, -1))
         return 1;
     if (!state->message || ticket->generation != state->generation)
-        return luaL_error(lua, "this message is over: copy what you need from it before the handler returns");
+        return luaL_error(lua,
+                          "this message is over%s: copy what you need from it before the handler returns",
+                          state->yields ? ", or it is another handler's" : "");
     if (lua_isnil(lua, -1))
         return 1;
     const struct message_field *field = &fields[lua_tointeger(lua, -1)];
@@ -190,5 +192,5 @@ void lua_message_forget(struct state *state)
         return;
     /* The place is there: nothing is allocated. */
     lua_pushboolean(state->lua, false);
-    lua_rawseti(state->lua, LUA_REGISTRYINDEX, STATE_HEADERS);
+    lua_rawseti(state->lua, LUA_REGISTRYINDEX, state->headers_slot);
 }

@@ -2,8 +2,9 @@
  *
  * A state is over after recycle.messages messages, when what is left of its heap after a full collection is
  * above recycle.memory, after a trip, or when the host asks. A full collection is only made when the heap
- * with its garbage is above that by an eighth, which what LuaJIT collects by itself is not, and then takes a hundredth of the worker's time at the most,
- * except where the heap has grown by a quarter of recycle.memory since. */
+ * with its garbage is above that by an eighth, which what LuaJIT collects by itself is not, and then takes a
+ * hundredth of the worker's time at the most, except where the heap has grown by a quarter of recycle.memory
+ * since. */
 #ifndef WORKER_RECYCLE_H
 #define WORKER_RECYCLE_H
 

@@ -6,10 +6,12 @@
 #include "worker/handler.h"
 #include "worker/heap_walk.h"
 #include "worker/lua_cache.h"
+#include "worker/lua_http.h"
 #include "worker/lua_log.h"
 #include "worker/lua_memory.h"
 #include "worker/require.h"
 #include "worker/script.h"
+#include "worker/wait.h"
 
 #include <lauxlib.h>
 #include <lua-cjson.h>
@@ -114,6 +116,10 @@ static void push_host(struct state *state, lua_State *lua)
     lua_setfield(lua, -2, "enter_coroutine");
     state_push_function(state, lua, tripped);
     lua_setfield(lua, -2, "tripped");
+    wait_push_functions(state, lua);
+    lua_http_push_functions(state, lua);
+    lua_pushboolean(lua, state->assignment->limits.concurrency > 1);
+    lua_setfield(lua, -2, "concurrent");
 }
 
 /* -> scripts/sandbox.lua as a function */

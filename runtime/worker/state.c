@@ -3,6 +3,7 @@
 
 #include "common/units.h"
 #include "worker/fault.h"
+#include "worker/web.h"
 #include "worker/json_memory.h"
 #include "worker/sandbox.h"
 #include "worker/value.h"
@@ -81,7 +82,8 @@ static void push_slots(struct state *state)
 bool state_open(struct state *state, const struct assignment *assignment, struct link *link,
                 struct error *error)
 {
-    *state = (struct state){ .assignment = assignment, .link = link };
+    *state = (struct state){ .assignment = assignment, .link = link, .headers_slot = STATE_HEADERS };
+    state->wait = &state->own_wait;
     state->deadline.limit_ns = assignment->limits.deadline_ns;
     state->deadline.grace_ns = assignment->limits.grace_ns;
     state->deadline.trip = &state->trip;
@@ -111,6 +113,11 @@ bool state_open(struct state *state, const struct assignment *assignment, struct
 void state_close(struct state *state)
 {
     deadline_end(&state->deadline);
+    if (state->wait)
+        wait_drop(state->wait, state->assignment->waits->loop);
+    web_free(state->answered);
+    state->answered = NULL;
+    buffer_clear(&state->scratch);
     outbox_clear(&state->outbox);
     if (state->lua)
         quota_close_state(&state->quota, state->lua);
@@ -122,7 +129,7 @@ void state_push(struct state *state, enum state_slot slot)
     lua_pushvalue(state->lua, slot);
 }
 
-static void describe_trip(struct state *state)
+void state_describe_trip(struct state *state)
 {
     char text[UNITS_TEXT_MAX], used[UNITS_TEXT_MAX];
     const struct wire_setup *limits = &state->assignment->limits;
@@ -157,6 +164,43 @@ static void describe_error(struct state *state)
     state->note_message = state->note.size;
 }
 
+struct failure {
+    struct state *state;
+    lua_State *coroutine;
+};
+
+/* (failure): as on_error, of a coroutine that has ended */
+static int describe_failure(lua_State *lua)
+{
+    const struct failure *failure = lua_touserdata(lua, 1);
+    struct note *note = &failure->state->note;
+    lua_xmove(failure->coroutine, lua, 1);
+    fault_describe(note, lua, 2);
+    failure->state->note_message = note->size;
+    fault_trace(note, failure->coroutine, 0);
+    return 0;
+}
+
+void state_describe_failure(struct state *state, lua_State *coroutine)
+{
+    struct failure failure = { .state = state, .coroutine = coroutine };
+    state->note.size = 0;
+    state->note_message = 0;
+    if (lua_cpcall(state->lua, describe_failure, &failure) != 0)
+        describe_error(state);
+    state_drop(state);
+}
+
+void state_describe_late(struct state *state, lua_State *coroutine, const char *where)
+{
+    char text[UNITS_TEXT_MAX];
+    state->note.size = 0;
+    note_printf(&state->note, "ran longer than limits.deadline (%s), waiting in %s",
+                units_format_duration(state->assignment->limits.deadline_ns, text), where);
+    state->note_message = state->note.size;
+    fault_trace(&state->note, coroutine, 0);
+}
+
 bool state_call(struct state *state, int arguments, int results)
 {
     state->note.size = 0;
@@ -165,7 +209,7 @@ bool state_call(struct state *state, int arguments, int results)
     if (!failed && state->trip.kind == TRIP_NONE)
         return true;
     if (state->trip.kind != TRIP_NONE)
-        describe_trip(state);
+        state_describe_trip(state);
     else
         describe_error(state);
     state_drop(state);
@@ -175,7 +219,7 @@ bool state_call(struct state *state, int arguments, int results)
 void state_begin(struct state *state, int64_t now_ns)
 {
     size_t body_bytes = state->message ? state->message->body.size : 0;
-    state->generation++;
+    state->generation = ++state->last_generation;
     state->outbox.open = true;
     quota_begin(&state->quota, body_bytes);
     deadline_begin(&state->deadline, now_ns);
@@ -184,6 +228,7 @@ void state_begin(struct state *state, int64_t now_ns)
 void state_end(struct state *state)
 {
     state->outbox.open = false;
+    wait_drop(state->wait, state->assignment->waits->loop);
     deadline_end(&state->deadline);
     quota_end(&state->quota, state->message ? state->message->body.size : 0);
 }

@@ -21,12 +21,16 @@
 #include "worker/outbox.h"
 #include "worker/quota.h"
 #include "worker/trip.h"
+#include "worker/wait.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <lua.h>
+
+struct web;
+struct web_transfer;
 
 enum state_slot {
     STATE_ON_ERROR = 1, /* writes error and traceback into `note` */
@@ -47,6 +51,7 @@ enum state_slot {
     STATE_GLOBALS,  /* what scripts see as globals, by name; this and the next two are that file's own */
     STATE_MODULES,  /* what they have required, by name */
     STATE_CONTENTS, /* libraries as scripts see them, and what is in them */
+    STATE_OF_TASKS, /* from here on: what belongs to messages under way; see tasks.c */
 };
 
 /* What the worker was set up for. */
@@ -59,6 +64,8 @@ struct assignment {
     const struct board *board;
     struct cache *cache; /* of all workers */
     struct home *home;   /* of its states */
+    struct waits *waits; /* the loop on which handlers wait */
+    struct web *web;     /* NULL where http.allow is empty */
 };
 
 struct state {
@@ -70,11 +77,18 @@ struct state {
     struct deadline deadline;      /* the tick looks at it at any moment */
     const struct message *message; /* the one at hand; NULL between messages */
     uint64_t generation;         /* of the message, setup or teardown at hand: tickets of another are over */
+    uint64_t last_generation;    /* that was given away */
     uint64_t headers_generation; /* of the headers that lua_message.c keeps; 0: none */
     struct walk *walk;           /* the one through the heap that goes on; else NULL */
+    int headers_slot;            /* where these are in the registry */
     struct outbox outbox;        /* what is published by it, until it has succeeded */
-    struct note note;            /* error, reason or what else there is to say of the last call */
-    size_t note_message;         /* how much of `note` is the error itself, the traceback aside */
+    struct wait *wait;           /* what it waits for: own_wait, or its task's */
+    struct wait own_wait;
+    bool yields;                   /* it has a coroutine of its own, which yields where it waits */
+    struct buffer scratch;         /* of lua_http.c: a body that is put together */
+    struct web_transfer *answered; /* whose answer is pushed right now; see lua_http.c */
+    struct note note;              /* error, reason or what else there is to say of the last call */
+    size_t note_message;           /* how much of `note` is the error itself, the traceback aside */
 };
 
 /* What objects that scripts hold are, in their memory: good for one message, setup or teardown, after which
@@ -97,6 +111,12 @@ void state_push(struct state *state, enum state_slot slot);
  * why. After a trip (trip.kind) every call has failed, whatever the script made of it, and the state is good
  * for nothing more. */
 bool state_call(struct state *state, int arguments, int results);
+
+/* Write into `note` why the message at hand has failed: a trip; an error, on top of a coroutine that it
+ * ended; its time, which was over while it waited in that function. */
+void state_describe_trip(struct state *state);
+void state_describe_failure(struct state *state, lua_State *coroutine);
+void state_describe_late(struct state *state, lua_State *coroutine, const char *where);
 
 /* Removes everything but the slots. */
 void state_drop(struct state *state);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <seccomp.h>
@@ -45,15 +46,24 @@ static const int deadly[] = {
     SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(kill), SCMP_SYS(tkill),
     SCMP_SYS(rt_sigqueueinfo), SCMP_SYS(rt_tgsigqueueinfo), SCMP_SYS(pidfd_open), SCMP_SYS(pidfd_getfd),
     SCMP_SYS(pidfd_send_signal), SCMP_SYS(kcmp),
-    /* the network */
-    SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(socketcall), SCMP_SYS(connect), SCMP_SYS(bind),
-    SCMP_SYS(listen), SCMP_SYS(accept), SCMP_SYS(accept4),
+    /* the network; what clients need of it is below */
+    SCMP_SYS(socketpair), SCMP_SYS(socketcall), SCMP_SYS(bind), SCMP_SYS(listen), SCMP_SYS(accept),
+    SCMP_SYS(accept4),
     /* the kernel */
     SCMP_SYS(bpf), SCMP_SYS(perf_event_open), SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup),
     SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register), SCMP_SYS(keyctl), SCMP_SYS(add_key),
     SCMP_SYS(request_key), SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(pivot_root), SCMP_SYS(chroot),
     SCMP_SYS(open_by_handle_at), SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(delete_module),
     SCMP_SYS(kexec_load), SCMP_SYS(reboot), SCMP_SYS(swapon), SCMP_SYS(memfd_create), END
+};
+
+/* Where handlers may not use the network, deadly; where they may, allowed: sockets of the Internet only. */
+static const int of_clients[] = { SCMP_SYS(socket), SCMP_SYS(connect), END };
+static const int client[] = {
+    SCMP_SYS(connect),     SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(getsockname),
+    SCMP_SYS(getpeername), SCMP_SYS(sendmsg),    SCMP_SYS(recvmsg),    SCMP_SYS(shutdown),
+    SCMP_SYS(fcntl),       SCMP_SYS(ioctl),      SCMP_SYS(uname),      SCMP_SYS(getuid),
+    SCMP_SYS(geteuid),     SCMP_SYS(getgid),     SCMP_SYS(getegid),    END,
 };
 
 /* A call that is allowed where one of its arguments is as it should be. */
@@ -71,6 +81,7 @@ enum {
     WRITING =
         O_ACCMODE | O_CREAT | O_TRUNC, /* O_RDONLY is none of them; O_TMPFILE needs O_WRONLY or O_RDWR */
     WRITE_AND_EXECUTE = PROT_WRITE | PROT_EXEC,
+    SOCKET_TYPES = 0xf, /* without SOCK_CLOEXEC and SOCK_NONBLOCK */
 };
 
 /* Memory becomes executable only by mprotect and only where it is no longer writable: so LuaJIT itself does
@@ -134,7 +145,35 @@ static int allow_own_signals(scmp_filter_ctx filter)
     return add_conditions(filter, own);
 }
 
-static int add_rules(scmp_filter_ctx filter)
+/* To hosts of the Internet: no packet of one's own making, no Unix socket, no talk with the kernel. */
+static int allow_sockets(scmp_filter_ctx filter)
+{
+    static const struct {
+        int family;
+        int type;
+    } kinds[] = {
+        { AF_INET, SOCK_STREAM }, { AF_INET, SOCK_DGRAM }, { AF_INET6, SOCK_STREAM }, { AF_INET6, SOCK_DGRAM }
+    };
+    int failure = 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && !failure; i++) {
+        const struct scmp_arg_cmp kind[] = {
+            WHERE(0, UINT32_MAX, (scmp_datum_t)kinds[i].family),
+            WHERE(1, SOCKET_TYPES, (scmp_datum_t)kinds[i].type),
+        };
+        failure = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, kind);
+    }
+    return failure;
+}
+
+static int add_network(scmp_filter_ctx filter, bool network)
+{
+    if (!network)
+        return add_calls(filter, SCMP_ACT_KILL_PROCESS, of_clients);
+    int failure = add_calls(filter, SCMP_ACT_ALLOW, client);
+    return failure ? failure : allow_sockets(filter);
+}
+
+static int add_rules(scmp_filter_ctx filter, bool network)
 {
     int failure = add_calls(filter, SCMP_ACT_ALLOW, allowed);
     if (!failure)
@@ -149,6 +188,8 @@ static int add_rules(scmp_filter_ctx filter)
         failure = add_calls(filter, SCMP_ACT_KILL_PROCESS, deadly);
     if (!failure)
         failure = add_calls(filter, SCMP_ACT_KILL_PROCESS, deadly_besides);
+    if (!failure)
+        failure = add_network(filter, network);
     return failure;
 }
 
@@ -168,14 +209,14 @@ static int set_attributes(scmp_filter_ctx filter)
     return failure;
 }
 
-bool syscalls_filter(struct error *error)
+bool syscalls_filter(bool network, struct error *error)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!filter)
         return error_set(error, ERROR_FAILED, "no memory for the filter of a worker's system calls");
     int failure = set_attributes(filter);
     if (!failure)
-        failure = add_rules(filter);
+        failure = add_rules(filter, network);
     if (!failure)
         failure = seccomp_load(filter);
     seccomp_release(filter);

@@ -13,8 +13,9 @@
 
 #include <stdbool.h>
 
-/* Filters the calls of this process from now on. False with error where the kernel does not take the filter.
+/* Filters the calls of this process from now on; with `network`, what libcurl and c-ares need to be clients
+ * is allowed. False with error where the kernel does not take the filter.
  */
-bool syscalls_filter(struct error *error);
+bool syscalls_filter(bool network, struct error *error);
 
 #endif

@@ -14,10 +14,14 @@
 #include "worker/link.h"
 #include "worker/message.h"
 #include "worker/recycle.h"
+#include "worker/result.h"
 #include "worker/script.h"
 #include "worker/stack.h"
 #include "worker/state.h"
+#include "worker/tasks.h"
 #include "worker/tick.h"
+#include "worker/wait.h"
+#include "worker/web.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -40,7 +44,18 @@ struct worker {
     struct state state;
     struct recycle recycle;
     struct leak_watch leaks;
-    struct message message; /* the delivery at hand */
+    struct message message; /* the delivery at hand, where there is one at a time */
+    struct waits waits;
+    struct web web;
+    struct buffer hosts; /* the attributes that say which are allowed */
+    char *authorities;   /* path of their certificates */
+    /* Where several are under way at once */
+    struct tasks tasks;
+    ev_io input;
+    enum link_fill filled;   /* what the last reading came to, */
+    struct error *error;     /* and why, where it failed */
+    struct wire_frame frame; /* that came and has to wait, */
+    bool frame_waits;        /* where there is one */
 };
 
 /* What one step in the worker's life leads to. */
@@ -63,13 +78,19 @@ static bool worker_open(struct worker *worker, struct error *error)
     worker->assignment.cache = &worker->cache;
     worker->assignment.home = &worker->home;
     home_init(&worker->home, HOME_BYTES);
+    worker->assignment.waits = &worker->waits;
     return worker->board && cache_map(&worker->cache, WORKER_CACHE_FD, error);
 }
 
 static void worker_close(struct worker *worker)
 {
+    tasks_clear(&worker->tasks);
     state_close(&worker->state);
     leak_watch_close(&worker->leaks);
+    web_close(&worker->web);
+    waits_close(&worker->waits);
+    buffer_clear(&worker->hosts);
+    free(worker->authorities);
     tick_close(&worker->tick);
     link_close(&worker->link);
     board_close(worker->board);
@@ -89,13 +110,27 @@ static bool copy_text(struct slice attributes, enum wire_attribute_id id, char *
     return *ret_text != NULL;
 }
 
+/* What http.allow names, and the file of authorities: the system's where none is named. */
+static bool copy_hosts(struct worker *worker, struct slice rest)
+{
+    struct wire_attribute attribute;
+    if (!copy_text(rest, WIRE_HTTP_CA, &worker->authorities))
+        worker->authorities = strdup("/etc/ssl/certs/ca-certificates.crt");
+    buffer_init(&worker->hosts, WIRE_ATTRIBUTES_MAX);
+    while (wire_take_attribute(&rest, &attribute) == WIRE_FRAME) {
+        if (attribute.id == WIRE_HTTP_ALLOW)
+            wire_add(&worker->hosts, WIRE_HTTP_ALLOW, attribute.value);
+    }
+    return worker->authorities && !worker->hosts.failed;
+}
+
 static enum step read_setup(struct worker *worker, const struct wire_frame *frame, struct error *error)
 {
     struct assignment *assignment = &worker->assignment;
     struct slice payload = frame->payload;
     if (frame->type != WIRE_SETUP || !wire_take_setup(&payload, &assignment->limits) ||
         !copy_text(payload, WIRE_SCRIPT, &assignment->script) ||
-        !copy_text(payload, WIRE_QUEUE, &assignment->queue)) {
+        !copy_text(payload, WIRE_QUEUE, &assignment->queue) || !copy_hosts(worker, payload)) {
         (void)error_set(error, ERROR_FAILED, "the first frame does not set the worker up");
         return BROKEN;
     }
@@ -121,6 +156,30 @@ static void try_recycle_memory(struct worker *worker)
                  "state is recycled by messages only");
 }
 
+/* Where hosts are allowed: before the process is confined, since libraries and their files are opened. */
+static bool open_http(struct worker *worker, struct error *error)
+{
+    const struct wire_setup *limits = &worker->assignment.limits;
+    const struct web_config config = {
+        .attributes = { .data = worker->hosts.data, .size = worker->hosts.size },
+        .authorities = worker->authorities,
+        .timeout_ns = limits->http_timeout_ns,
+        .response_bytes = limits->http_response_bytes,
+        .per_host = limits->http_per_host,
+        .failures = limits->http_failures,
+        .pause_ns = limits->http_pause_ns,
+        .concurrency = limits->concurrency > 0 ? limits->concurrency : 1,
+        .held_bytes = limits->memory_bytes,
+    };
+    if (worker->hosts.size == 0)
+        return true;
+    struct ev_loop *loop = waits_loop(&worker->waits);
+    if (!loop)
+        return error_set(error, ERROR_FAILED, "no memory for an event loop");
+    worker->assignment.web = &worker->web;
+    return web_open(&worker->web, &config, loop, error);
+}
+
 /* Confines itself, opens the state and loads the script, and tells the host what came of it: ready or failed.
  */
 static bool load(struct worker *worker)
@@ -129,8 +188,9 @@ static bool load(struct worker *worker)
     struct assignment *assignment = &worker->assignment;
     /* Without memory for it there are no reports; a script that loads is more important. */
     (void)leak_watch_open(&worker->leaks, assignment->limits.on_trial);
-    bool loaded = folder_open(&assignment->folder, assignment->script, &error) &&
-                  confine_script(&assignment->folder, &assignment->limits, &error) &&
+    bool loaded = folder_open(&assignment->folder, assignment->script, &error) && open_http(worker, &error) &&
+                  confine_script(&assignment->folder, &assignment->limits,
+                                 assignment->web ? worker->authorities : NULL, &error) &&
                   state_open(&worker->state, assignment, &worker->link, &error) &&
                   script_load(&worker->state, &error);
     if (loaded) {
@@ -164,27 +224,6 @@ static enum step renew(struct worker *worker, enum wire_recycle_reason reason)
     return NO_SCRIPT;
 }
 
-/* The result, behind what a message that succeeded has published. */
-static void send_result(struct worker *worker, const struct outcome *outcome, int64_t elapsed_ns)
-{
-    struct outbox *outbox = &worker->state.outbox;
-    const struct wire_result result = {
-        .seq = worker->message.deliver.seq,
-        .slot = worker->message.deliver.slot,
-        .verdict = (uint8_t)outcome->verdict,
-        .elapsed_ns = elapsed_ns,
-        .delay_ns = outcome->delay_ns,
-    };
-    if (outcome->verdict == WIRE_ACK)
-        outbox_send(outbox, &worker->link, result.seq);
-    outbox_reset(outbox);
-    struct buffer *frame = link_begin(&worker->link, WIRE_RESULT);
-    wire_add_result(frame, &result);
-    if (outcome->text.size > 0)
-        wire_add(frame, WIRE_TEXT, outcome->text);
-    link_end(&worker->link);
-}
-
 static enum step deliver(struct worker *worker, struct slice payload)
 {
     struct outcome outcome = { .verdict = WIRE_SKIPPED, .delay_ns = -1 };
@@ -196,7 +235,7 @@ static enum step deliver(struct worker *worker, struct slice payload)
     if (claimed)
         handler_run(&worker->state, &worker->message, began_ns, &outcome);
     int64_t ended_ns = clock_now_ns();
-    send_result(worker, &outcome, ended_ns - began_ns);
+    result_send(&worker->state, &worker->message.deliver, &outcome, ended_ns - began_ns);
     if (claimed)
         reason = recycle_after_message(&worker->recycle, &worker->state, ended_ns);
     if (claimed && reason == WIRE_RECYCLE_NONE)
@@ -284,6 +323,132 @@ static enum step serve(struct worker *worker, struct error *error)
     }
 }
 
+/* Several at once */
+
+static enum step renew_all(struct worker *worker, enum wire_recycle_reason reason)
+{
+    tasks_forget_state(&worker->tasks);
+    ev_io_stop(worker->waits.loop, &worker->input); /* setup and teardown may wait */
+    return renew(worker, reason);
+}
+
+/* What has been taken back by the host needs no room. Whether it was one of those is in `ret_skipped`. */
+static enum step skip(struct worker *worker, struct slice payload, bool *ret_skipped)
+{
+    const struct outcome outcome = { .verdict = WIRE_SKIPPED, .delay_ns = -1 };
+    struct wire_deliver deliver;
+    int64_t now_ns = clock_now_ns();
+    *ret_skipped = false;
+    if (!wire_take_deliver(&payload, &deliver))
+        return BROKEN;
+    bool room = tasks_have_room(&worker->tasks);
+    *ret_skipped = room ? !board_claim(worker->board, deliver.seq, now_ns)
+                        : board_is_revoked(worker->board, deliver.seq);
+    if (*ret_skipped)
+        result_send(&worker->state, &deliver, &outcome, 0);
+    return GO_ON;
+}
+
+/* The frame that waits; where it has to wait on, it still does after this. */
+static enum step take_one(struct worker *worker)
+{
+    const struct wire_frame *frame = &worker->frame;
+    bool idle = worker->tasks.under_way == 0;
+    if (frame->type == WIRE_LOOK) {
+        worker->frame_waits = false;
+        return take(worker, frame);
+    }
+    if (frame->type != WIRE_DELIVER) {
+        worker->frame_waits = !idle;
+        if (!idle)
+            return GO_ON;
+        return frame->type == WIRE_RECYCLE ? renew_all(worker, WIRE_RECYCLE_ASKED) : take(worker, frame);
+    }
+    bool skipped;
+    enum step step = skip(worker, frame->payload, &skipped);
+    worker->frame_waits = !skipped && !tasks_have_room(&worker->tasks);
+    if (step != GO_ON || skipped || worker->frame_waits)
+        return step;
+    return tasks_begin(&worker->tasks, frame->payload, clock_now_ns()) ? GO_ON : BROKEN;
+}
+
+/* Begins what has come, as far as there is room; a state that is over goes when nothing is under way in it.
+ */
+static enum step take_all(struct worker *worker)
+{
+    enum step step = GO_ON;
+    while (step == GO_ON) {
+        bool idle = worker->tasks.under_way == 0;
+        if (idle && worker->tasks.reason != WIRE_RECYCLE_NONE)
+            step = renew_all(worker, worker->tasks.reason);
+        if (step != GO_ON)
+            return step;
+        if (!worker->frame_waits) {
+            enum wire_next next = link_next(&worker->link, &worker->frame);
+            if (next != WIRE_FRAME)
+                return next == WIRE_MORE ? GO_ON : BROKEN;
+            worker->frame_waits = true;
+        }
+        step = take_one(worker);
+        if (worker->frame_waits && worker->tasks.under_way > 0)
+            return step;
+    }
+    return step;
+}
+
+static void on_input(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    (void)loop;
+    (void)events;
+    worker->filled = link_fill(&worker->link, worker->error);
+}
+
+/* Sends what waits, and waits: for the host, where its frames can be taken, and for what handlers wait for.
+ */
+static enum step wait_for_any(struct worker *worker)
+{
+    struct ev_loop *loop = worker->waits.loop;
+    show_heap(worker);
+    link_flush(&worker->link);
+    recycle_rest(&worker->recycle, &worker->state);
+    if (worker->frame_waits)
+        ev_io_stop(loop, &worker->input);
+    else
+        ev_io_start(loop, &worker->input);
+    worker->filled = LINK_FILLED;
+    tick_rest(&worker->tick);
+    (void)ev_run(loop, EVRUN_ONCE);
+    tick_work(&worker->tick);
+    if (worker->filled == LINK_FILLED)
+        return GO_ON;
+    return worker->filled == LINK_ENDED ? HOST_GONE : BROKEN;
+}
+
+static enum step serve_many(struct worker *worker, struct error *error)
+{
+    struct ev_loop *loop = waits_loop(&worker->waits);
+    enum step step = GO_ON;
+    if (!loop || !tasks_init(&worker->tasks, &worker->state, worker->board, &worker->recycle, &worker->leaks,
+                             worker->assignment.limits.concurrency)) {
+        (void)error_set(error, ERROR_FAILED, "no memory for the messages under way");
+        return BROKEN;
+    }
+    worker->error = error;
+    ev_io_init(&worker->input, on_input, worker->link.fd, EV_READ);
+    worker->input.data = worker;
+    while (step == GO_ON) {
+        tasks_turn(&worker->tasks);
+        step = take_all(worker);
+        if (step == BROKEN)
+            (void)error_set(error, ERROR_FAILED, "what the host sent is no delivery");
+        if (step == GO_ON)
+            step = wait_for_any(worker);
+    }
+    ev_io_stop(loop, &worker->input);
+    return step;
+}
+
 static void stop(struct worker *worker)
 {
     struct error error;
@@ -299,7 +464,7 @@ static enum exit_code live(struct worker *worker, struct error *error)
     if (step == GO_ON && !load(worker))
         return EXIT_NO_SCRIPT;
     if (step == GO_ON)
-        step = serve(worker, error);
+        step = worker->assignment.limits.concurrency > 1 ? serve_many(worker, error) : serve(worker, error);
     if (step == STOP)
         stop(worker);
     if (step == NO_SCRIPT)

@@ -13,7 +13,7 @@ end
 
 local read_globals = fields [[
   assert collectgarbage error getmetatable ipairs load loadstring next pairs pcall print rawequal rawget
-  rawset require select setmetatable tonumber tostring type unpack xpcall _G _VERSION
+  rawset require select setmetatable sleep tonumber tostring type unpack xpcall _G _VERSION
 ]].fields
 
 read_globals.string = fields [[

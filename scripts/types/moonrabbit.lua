@@ -72,6 +72,33 @@
 ---@field is_over_threshold fun(): boolean
 ---@field is_critical fun(): boolean
 
+---@class moonrabbit.HttpOptions
+---@field headers? table<string, string|number>
+---@field body? string
+---@field json? any sent as JSON
+---@field timeout? moonrabbit.Duration of all of it
+---@field max_response? integer|string bytes, or "4MiB"
+---@field redirects? integer how many are followed
+
+---@class moonrabbit.HttpRequest: moonrabbit.HttpOptions
+---@field url string
+---@field method? string
+
+---@class moonrabbit.HttpResponse
+---@field status integer
+---@field headers table<string, string> by names in lower case
+---@field body string
+---@field json fun(): any
+
+---The module `http`, where http.allow names hosts. Waits.
+---@class moonrabbit.Http
+---@field request fun(request: moonrabbit.HttpRequest): moonrabbit.HttpResponse?, string?
+---@field get fun(url: string, options?: moonrabbit.HttpOptions): moonrabbit.HttpResponse?, string?
+---@field head fun(url: string, options?: moonrabbit.HttpOptions): moonrabbit.HttpResponse?, string?
+---@field post fun(url: string, options?: moonrabbit.HttpOptions): moonrabbit.HttpResponse?, string?
+---@field put fun(url: string, options?: moonrabbit.HttpOptions): moonrabbit.HttpResponse?, string?
+---@field delete fun(url: string, options?: moonrabbit.HttpOptions): moonrabbit.HttpResponse?, string?
+
 ---@alias moonrabbit.Value string|number|boolean|table
 ---@alias moonrabbit.Key string|integer
 ---@alias moonrabbit.Ttl moonrabbit.Duration? nil: cache.ttl of the configuration

@@ -117,7 +117,8 @@ end
 -- configuration.md.
 
 local KINDS = { integer = "whole number", number = "number", size = "size", duration = "time" }
-local OTHER_KINDS = { boolean = "true or false", list = "list", bindings = "list", path = "path" }
+local OTHER_KINDS = { boolean = "true or false", list = "list", bindings = "list", path = "path",
+  rate = "messages in a time" }
 
 -- Entries by key: { kind, default, names, unused } out of the line of facts below each headline.
 local function read_entries()
@@ -275,8 +276,8 @@ describe("the pages", function()
     local groups, strangers = {}, {}
     for _, rule in ipairs(RULES) do groups[rule.path:match("^([%l_]+)%.") or ""] = true end
     local function look(word, page)
-      local of_log = word:find("^log%.%l+$") and page == HANDLER -- the module has that name
-      if groups[word:match("^[%l_]+")] and not RULES[word] and not groups[word] and not of_log then
+      local of_module = word:find("^[lhc]%l+%.%l+$") and page == HANDLER -- of log, http, cache
+      if groups[word:match("^[%l_]+")] and not RULES[word] and not groups[word] and not of_module then
         strangers[#strangers + 1] = word .. " in " .. page
       end
     end
@@ -348,7 +349,8 @@ local function check_block(blocks, block)
     result = check({}, { cwd = place.path })
   elseif block.text:find("return function", 1, true) or block.text:find("handle = ", 1, true) then
     place:write("block.lua", block.text)
-    result = check({ "block.lua", "--queue", "docs" }, { cwd = place.path })
+    local words = { "block.lua", "--queue", "docs", "--http-allow", "api.example.com:443" }
+    result = check(words, { cwd = place.path })
   else
     return
   end

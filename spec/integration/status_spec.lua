@@ -116,7 +116,7 @@ describe("the status listener", function()
     end)
     local one = status.consumers[1]
     assert.same({ ack = 25, retry = 1, requeue = 1, reject = 1, error = 2, undecodable = 1, out_of_memory = 2,
-      out_of_time = 2, crashed = 2 }, one.verdicts)
+      out_of_time = 2, returned = 0, crashed = 2 }, one.verdicts)
     assert.same({ 37, 5, 1, 6, 0, 2, 2 }, { one.delivered, one.retries, one.requeued, one.dead_letters,
       one.rejected, one.deadline_kills, one.worker_deaths })
     assert.equal(37 - one.verdicts.crashed, one.duration.count)

@@ -171,6 +171,13 @@ static const struct problem_case problem_cases[] = {
     { { HANDLER, .flags = { QUEUE, "workers=" } }, { "--workers is \"\": give" } },
     { { HANDLER, .flags = { QUEUE, "workers=99999999999999999999" } },
       { "--workers is \"99999999999999999999\": give" } },
+    { { CONSUMER("rate = '5'") },
+      { "consumers[1].rate is \"5\": give messages in a time, such as \"100/s\", \"100/m\" or \"100/h\", of "
+        "at "
+        "most \"1000000/s\"" } },
+    { { CONSUMER("rate = '0/s'") }, { "rate is \"0/s\": give messages in a time" } },
+    { { CONSUMER("rate = '1000001/s'") }, { "rate is \"1000001/s\": give messages in a time" } },
+    { { CONSUMER("rate = 5") }, { "rate is 5: give messages in a time" } },
     { { CONSUMER("concurrency = 1025") },
       { "consumers[1].concurrency is 1025: give a whole number from 1 to 1024" } },
     { { CONSUMER("prefetch = 0") },
@@ -296,6 +303,9 @@ static const struct problem_case problem_cases[] = {
     { { CONSUMER("declare = { ttl = 0 }") }, { "declare.ttl is 0: give a time from 1ms" } },
     { { CONSUMER("http = { allow = { 'https://h' } }") },
       { "http.allow[1] is \"https://h\": give HOST:PORT, such as \"api.example.com:443\"" } },
+    { { CONSUMER("http = { allow = { '*:1', '*.:1', '*.127.0.0.1:1', 'a.*:1' } }") },
+      { "http.allow[1] is \"*:1\": give HOST:PORT, such as", "http.allow[2]", "http.allow[3]",
+        "http.allow[4]" } },
     { { CONSUMER("http = { allow = 'h:1' }") }, { "http.allow is \"h:1\": give a list of HOST:PORT" } },
     { { CONSUMER("http = { allow = { x = 'h:1' } }") },
       { "http.allow is a table, but no list: give a list" } },
@@ -383,6 +393,10 @@ static const struct problem_case problem_cases[] = {
             "local t = {} for i = 1, 17 do t[i] = { queue = 'q' .. i, handler = 'handler.lua' } end return { "
             "consumers = t }" },
       { "broker.max_channels is 16, but 17 channels are needed" } },
+    { { CONSUMER("ordering = 'key', concurrency = 2") },
+      { "mr.lua: consumers[1].ordering is \"key\", and mr.lua: consumers[1].concurrency is 2: messages that "
+        "are "
+        "under way at once end in any order" } },
     { { CONSUMER("workers = 100, concurrency = 100") },
       { "mr.lua: consumers[1].workers is 100, and mr.lua: consumers[1].concurrency is 100: that makes 10000 "
         "handlers at "

@@ -224,6 +224,8 @@ static const struct key_case key_cases[] = {
     { "workers", EACH(UNSIGNED, workers), "1", "2", "2", "3", "3", "256", "256" },
     { "concurrency", EACH(UNSIGNED, concurrency), "1", "2", "2", "3", "3", "1024", "1024" },
     { "prefetch", EACH(UNSIGNED, prefetch), "10", "1", "1", "2", "2", "65535", "65535" },
+    { "rate", EACH(WHOLE, rate_interval_ns), "0", "'100/s'", "10000000", "60/m", "1000000000", "3/h",
+      "1200000000000" },
     { "decode", EACH(UNSIGNED, decode), "0", "'json'", "1", "raw", "2", "auto", "0" },
     { "ordering", EACH(UNSIGNED, ordering), "0", "'key'", "1", "header:x", "2", "none", "0" },
     { "limits.memory", EACH(WHOLE, limits.memory_bytes), "67108864", "1048576", "1048576", "2MiB", "2097152",
@@ -247,6 +249,16 @@ static const struct key_case key_cases[] = {
       "2000000000", "1h", "3600000000000" },
     { "retry.jitter", EACH(NUMBER, retry.jitter), "0.1", "0", "0", "0.25", "0.25", "1", "1" },
     { "dead_letter", EACH(TEXT, dead_letter), "none", "'a'", "a", "b", "b", "c", "c" },
+    { "http.ca", EACH(TEXT, http.ca), "none", "'other.lua'", "other.lua", "third.lua", "third.lua",
+      "fourth.lua", "fourth.lua" },
+    { "http.timeout", EACH(WHOLE, http.timeout_ns), "10000000000", "1", "1000000000", "2m", "120000000000",
+      "1ms", "1000000" },
+    { "http.max_response", EACH(WHOLE, http.response_bytes), "1048576", "1", "1", "1kB", "1000", "1GiB",
+      "1073741824" },
+    { "http.per_host", EACH(UNSIGNED, http.per_host), "256", "1", "1", "2", "2", "1024", "1024" },
+    { "http.breaker_failures", EACH(UNSIGNED, http.failures), "5", "0", "0", "1", "1", "2", "2" },
+    { "http.breaker_pause", EACH(WHOLE, http.pause_ns), "10000000000", "1", "1000000000", "2m",
+      "120000000000", "1h", "3600000000000" },
     { "declare.type", EACH(UNSIGNED, declare.type), "0", "'quorum'", "1", "classic", "0", "quorum", "1" },
     { "declare.durable", EACH(BOOLEAN, declare.durable), "true", "false", "false", "true", "true", "false",
       "false" },
@@ -293,7 +305,7 @@ static void assert_key(const struct key_case *key)
         "= {}, log = "
         "{},"
         " consumers = { { queue = 'q', handler = 'handler.lua', limits = {}, recycle = {}, retry = {},"
-        " declare = {} } } }\n";
+        " http = {}, declare = {} } } }\n";
     bool needs_certificate =
         strstr(key->path, "auth") || strstr(key->path, "tls.cert") || strstr(key->path, "tls.key");
     const char *certificate =
@@ -535,7 +547,7 @@ static void the_broker_is_named_by_one_url_or_many(void **state)
 static void http_allow_is_a_list(void **state)
 {
     (void)state;
-    struct input input = { CONSUMER("http = { allow = { 'a.example:443', '[::1]:80' } }") };
+    struct input input = { CONSUMER("http = { allow = { '*.example:443', '[::1]:80' } }") };
     struct config *config = load_well(&input);
     assert_int_equal(config->consumers[0].http_allow_count, 2);
     assert_string_equal(config->consumers[0].http_allow[1], "[::1]:80");

@@ -324,13 +324,17 @@ struct act {
     int becomes; /* DONE, KILLED or an errno */
 };
 
+/* Where handlers may use the network; else NULL. */
+static const char *authorities;
+
 static int confine_and_try(const struct act *act, const struct wire_setup *setup)
 {
     struct error error;
     if (!folder_open(&folder, "handlers/script.lua", &error) || !confine_process(&error))
         return UNCONFINED;
     folder_close(&folder); /* what was open before is closed */
-    if (!folder_open(&folder, "handlers/script.lua", &error) || !confine_script(&folder, setup, &error))
+    if (!folder_open(&folder, "handlers/script.lua", &error) ||
+        !confine_script(&folder, setup, authorities, &error))
         return UNCONFINED;
     return act->try();
 }
@@ -392,6 +396,42 @@ static void breaking_out_is_deadly(void **context)
     };
     (void)context;
     check(acts, COUNT_OF(acts), &usual);
+}
+
+static int open_raw_socket(void)
+{
+    return result_of(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, 0));
+}
+
+static int open_kernel_socket(void)
+{
+    return result_of(socket(AF_NETLINK, SOCK_RAW, 0));
+}
+
+static int open_datagram_socket(void)
+{
+    return result_of(socket(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0));
+}
+
+static int listen_to_others(void)
+{
+    return result_of(listen(socket(AF_INET, SOCK_STREAM, 0), 1));
+}
+
+/* With http, a worker is a client of the Internet, and nothing more. */
+static void clients_of_the_network(void **context)
+{
+    static const struct act acts[] = {
+        { "a socket", open_socket, DONE },          { "a datagram socket", open_datagram_socket, DONE },
+        { "a raw socket", open_raw_socket, EPERM }, { "a socket to the kernel", open_kernel_socket, EPERM },
+        { "listening", listen_to_others, KILLED },  { "a local socket", open_local_socket, EPERM },
+        { "a program", run_program, KILLED },       { "a thread", start_thread, KILLED },
+        { "its script", read_script, DONE },        { "opening to write", open_to_write, EPERM },
+    };
+    (void)context;
+    authorities = "/etc/hosts";
+    check(acts, COUNT_OF(acts), &usual);
+    authorities = NULL;
 }
 
 static void what_is_not_needed_is_refused(void **context)
@@ -506,7 +546,7 @@ static int worker_is_refused(void)
 {
     struct error error = { 0 };
     bool confined = folder_open(&folder, "handlers/script.lua", &error) && refuse_filters() &&
-                    confine_script(&folder, &usual, &error);
+                    confine_script(&folder, &usual, NULL, &error);
     return !confined && strstr(error.text, "Permission denied") ? DONE : 1;
 }
 
@@ -546,10 +586,11 @@ static void the_configuration_chooses(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(breaking_out_is_deadly),        cmocka_unit_test(what_is_not_needed_is_refused),
-        cmocka_unit_test(what_a_worker_needs_works),     cmocka_unit_test(files_and_memory_have_an_end),
-        cmocka_unit_test(a_lower_limit_stays),           cmocka_unit_test(without_a_filter_calls_are_free),
-        cmocka_unit_test(a_kernel_that_refuses_is_told), cmocka_unit_test(the_configuration_chooses),
+        cmocka_unit_test(breaking_out_is_deadly),          cmocka_unit_test(clients_of_the_network),
+        cmocka_unit_test(what_is_not_needed_is_refused),   cmocka_unit_test(what_a_worker_needs_works),
+        cmocka_unit_test(files_and_memory_have_an_end),    cmocka_unit_test(a_lower_limit_stays),
+        cmocka_unit_test(without_a_filter_calls_are_free), cmocka_unit_test(a_kernel_that_refuses_is_told),
+        cmocka_unit_test(the_configuration_chooses),
     };
     return cmocka_run_group_tests_name("confine", tests, set_up, tear_down);
 }

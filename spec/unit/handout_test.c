@@ -73,6 +73,7 @@ static void open_worker(unsigned lane, int64_t service_ns)
         .board = board_open(&board_fd, &error),
         .patience_ns = INT64_C(1000000000000),
         .next_seq = 1,
+        .concurrency = 1,
         .service_ns = service_ns,
     };
     assert_non_null(worker->board);
@@ -143,7 +144,7 @@ static void arrive(unsigned count)
 
 static void run(void)
 {
-    assert_true(handout_run(&world.handout));
+    assert_true(handout_run(&world.handout, world.now_ns));
 }
 
 static void send_settlements(void)
@@ -267,7 +268,10 @@ static void test_window(void **state)
         { 5000000, 1 }, { 5000001, 1 }, { 1000000, 5 },   { INT64_MAX, 1 },
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++)
-        assert_int_equal(handout_window(cases[i].service_ns), cases[i].window);
+        assert_int_equal(handout_window(cases[i].service_ns, 1), cases[i].window);
+    assert_int_equal(handout_window(0, 256), 256);
+    assert_int_equal(handout_window(SLOW_NS, 256), 256);
+    assert_int_equal(handout_window(MEDIUM_NS, 4), 10);
 }
 
 static void test_nothing_to_hand_out(void **state)
@@ -757,6 +761,46 @@ static void test_exactly_the_budget_whatever_happens(void **state)
     }
 }
 
+/* What goes beyond the rate stays held, and what comes back unbegun is given its place back. */
+static void test_rate(void **state)
+{
+    (void)state;
+    open_world(2, FAST_NS);
+    rate_set(&world.handout.rate, RATE_BURST_NS / 10, world.now_ns);
+    arrive(30);
+    run();
+    assert_int_equal(world.ledger.dispatched, 10);
+    run();
+    assert_int_equal(world.ledger.dispatched, 10);
+    handout_recall(&world.handout);
+    assert_int_equal(world.ledger.dispatched, 0);
+    work_off(&world.peers[0]);
+    work_off(&world.peers[1]);
+    run();
+    assert_int_equal(world.ledger.dispatched, 10);
+    world.now_ns += RATE_BURST_NS / 10 * 3;
+    run();
+    assert_int_equal(world.ledger.dispatched, 13);
+    rate_set(&world.handout.rate, 0, world.now_ns);
+    run();
+    assert_int_equal(world.ledger.dispatched, 30);
+    close_world();
+}
+
+/* The budget, not the rate, is what ends the program: its places are not used up by waiting. */
+static void test_rate_and_budget(void **state)
+{
+    (void)state;
+    open_world(1, FAST_NS);
+    rate_set(&world.handout.rate, RATE_BURST_NS / 10, world.now_ns);
+    world.budget.limit = 4;
+    arrive(30);
+    run();
+    assert_int_equal(world.ledger.dispatched, 4);
+    assert_true(rate_take(&world.handout.rate, world.now_ns));
+    close_world();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -781,6 +825,8 @@ int main(void)
         cmocka_unit_test(test_recall_before_anything_has_begun),
         cmocka_unit_test(test_recall_reaches_retired_workers),
         cmocka_unit_test(test_taking_back_twice),
+        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_rate_and_budget),
         cmocka_unit_test(test_exactly_the_budget_whatever_happens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,12 @@ static const struct wire_setup setup = {
     .message_bytes = UINT64_C(0x0102030405060708),
     .recycle_messages = 1,
     .recycle_memory_bytes = 0,
+    .concurrency = UINT32_MAX - 1,
+    .http_timeout_ns = INT64_MAX - 2,
+    .http_response_bytes = UINT64_MAX - 3,
+    .http_per_host = 4,
+    .http_failures = UINT32_MAX - 5,
+    .http_pause_ns = -6,
     .decode = WIRE_DECODE_RAW,
     .log_level = 255,
     .seccomp = 1,
@@ -43,6 +49,10 @@ static void assert_setup(const struct wire_setup *is)
     assert_true(is->grace_ns == setup.grace_ns && is->message_bytes == setup.message_bytes);
     assert_true(is->recycle_messages == setup.recycle_messages);
     assert_true(is->recycle_memory_bytes == setup.recycle_memory_bytes);
+    assert_true(is->concurrency == setup.concurrency && is->http_timeout_ns == setup.http_timeout_ns);
+    assert_true(is->http_response_bytes == setup.http_response_bytes);
+    assert_true(is->http_per_host == setup.http_per_host && is->http_failures == setup.http_failures);
+    assert_true(is->http_pause_ns == setup.http_pause_ns);
     assert_true(is->decode == setup.decode && is->log_level == setup.log_level &&
                 is->seccomp == setup.seccomp);
 }
@@ -278,7 +288,7 @@ static void test_verdicts_that_there_are(void **state)
         told.verdict = (uint8_t)verdict;
         wire_add_result(&buffer, &told);
         struct slice rest = { .data = buffer.data, .size = buffer.size };
-        assert_int_equal(wire_take_result(&rest, &taken), verdict >= WIRE_ACK && verdict <= WIRE_OUT_OF_TIME);
+        assert_int_equal(wire_take_result(&rest, &taken), verdict >= WIRE_ACK && verdict <= WIRE_RETURNED);
         buffer_clear(&buffer);
     }
 }

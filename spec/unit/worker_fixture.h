@@ -437,11 +437,15 @@ static inline void check_case_in(struct fixture *fixture, const struct script_ca
     fixture_finish(fixture);
 }
 
+/* Alone in its worker, and in a coroutine as one of several that may be under way. */
 static inline void check_case(const struct script_case *test)
 {
     struct fixture fixture;
-    fixture_open(&fixture);
-    check_case_in(&fixture, test);
+    for (unsigned concurrency = 1; concurrency <= 2; concurrency++) {
+        fixture_open(&fixture);
+        fixture.limits.concurrency = concurrency;
+        check_case_in(&fixture, test);
+    }
 }
 
 /* A number in the process's status, such as "RssAnon:" in KiB. */

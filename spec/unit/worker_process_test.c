@@ -32,8 +32,8 @@ static void do_setup(struct fake *fake)
                  setup->message_bytes == (uint64_t)config.limits.message_bytes &&
                  setup->recycle_messages == (uint64_t)config.recycle.messages &&
                  setup->recycle_memory_bytes == (uint64_t)config.recycle.memory_bytes &&
-                 setup->decode == WIRE_DECODE_AUTO && setup->log_level == (uint8_t)(LOG_ERROR + 1) &&
-                 setup->seccomp == 1;
+                 setup->concurrency == config.concurrency && setup->decode == WIRE_DECODE_AUTO &&
+                 setup->log_level == (uint8_t)(LOG_ERROR + 1) && setup->seccomp == 1;
     right = right && wire_next(bytes, LARGE_FRAME, &frame) == WIRE_FRAME;
     frame.payload.data += WIRE_SETUP_BYTES;
     frame.payload.size -= WIRE_SETUP_BYTES;
@@ -357,7 +357,7 @@ static void do_answer_unasked(struct fake *fake)
 static void do_break_out(struct fake *fake)
 {
     struct error error;
-    if (syscalls_filter(&error))
+    if (syscalls_filter(false, &error))
         (void)socket(AF_INET, SOCK_STREAM, 0);
     fake_words(fake, WIRE_FAILED, "it lived on");
 }
@@ -640,9 +640,9 @@ static void test_taking_back(void **state)
     spawn_ready("wait at first");
     assert_int_equal(worker_revoke(worker, 1), 1);
     assert_true(worker_accepts(worker)); /* there was nothing to take back */
-    assert_false(worker_running(worker, &seq, &since_ns));
+    assert_false(worker_begun(worker, &seq, &since_ns));
     assert_int_equal(deliver(5, 10), 5);
-    while (!worker_running(worker, &seq, &since_ns))
+    while (!worker_begun(worker, &seq, &since_ns))
         (void)sched_yield();
     assert_int_equal(seq, 1);
     assert_true(since_ns > 0 && since_ns <= clock_now_ns());
@@ -655,7 +655,7 @@ static void test_taking_back(void **state)
     assert_int_equal(told.results[0].verdict, WIRE_ACK);
     for (unsigned i = 1; i < 5; i++)
         assert_int_equal(told.results[i].verdict, WIRE_SKIPPED);
-    assert_false(worker_running(worker, &seq, &since_ns));
+    assert_false(worker_begun(worker, &seq, &since_ns));
     assert_true(worker_accepts(worker));
     assert_int_equal(deliver(1, 10), 1);
     RUN_UNTIL(worker->unanswered == 0);

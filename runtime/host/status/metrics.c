@@ -162,7 +162,7 @@ static double max_length(const struct consumer *consumer)
            known(worker->resident_bytes > 0, worker->resident_bytes))                                        \
     METRIC(worker_in_flight, "gauge", "Deliveries that it has and has not answered.", worker->unanswered)    \
     METRIC(worker_handout, "gauge", "Deliveries that it is given ahead, at most.",                           \
-           handout_window(worker->service_ns))
+           handout_window(worker->service_ns, worker->concurrency))
 
 #define VALUE(name, type, help, expression)                                                                  \
     static double value_of_##name(const struct subject *subject)                                             \

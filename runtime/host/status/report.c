@@ -219,7 +219,7 @@ static void put_worker(struct buffer *to, const struct consumer *consumer,
     known_unsigned(to, "rss", (uint64_t)worker->resident_bytes, looked);
     json_unsigned(to, "messages", worker->answered);
     json_unsigned(to, "in_flight", worker->unanswered);
-    json_unsigned(to, "handout", handout_window(worker->service_ns));
+    json_unsigned(to, "handout", handout_window(worker->service_ns, worker->concurrency));
     json_unsigned(to, "recycles", worker->recycles);
     moment(to, "started", worker->started_ns);
     json_close(to, '}');

@@ -7,7 +7,7 @@ return attack(function()
   local self, deep = {}, {}
   self.self = self
   for _ = 1, 1e4 do deep = { deep } end
-  for _, value in pairs { self, deep, ("x"):rep(15e6), print, coroutine.create(print), { [{}] = 1 }, {
+  for _, value in pairs { self, deep, ("x"):rep(12e6), print, coroutine.create(print), { [{}] = 1 }, {
     print },
     setmetatable({}, { __index = error, __pairs = error, __len = error }), 0 / 0,
       require "cjson".null } do

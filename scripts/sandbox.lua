@@ -2,9 +2,9 @@
 -- new Lua state by worker/sandbox.c, which passes what C brings: `host.cache`, `host.log`, `host.memory`,
 -- `host.cjson`, `host["cjson.safe"]`, `host.load_module`, `host.enter_json`, `host.enter_coroutine`,
 -- `host.tripped`, `host.concurrent` (several messages are under way at once), what worker/wait.h names, and
--- `host.http` where that is allowed. Returns the environment, the function that seals its globals, and where all
--- of it is for who looks through the heap (worker/heap_walk.c): globals and modules by name, and the contents of
--- shells.
+-- `host.http` where that is allowed. Returns the environment, the function that seals its globals, and where
+-- all of it is for who looks through the heap (worker/heap_walk.c): globals and modules by name, and the
+-- contents of shells.
 --
 -- Library tables and the globals are handed out as empty shells whose contents are reached by __index: what
 -- is read comes from the contents, what is written meets __newindex. The few functions that write past a

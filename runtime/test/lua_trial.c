@@ -566,21 +566,11 @@ static const luaL_Reg functions[] = {
 };
 
 static const luaL_Reg methods[] = {
-    { "deliver", deliver },
-    { "check", check_message },
-    { "retry_wait", retry_wait },
-    { "recycle", recycle },
-    { "leaks", leaks },
-    { "stop", stop },
-    { "cache", cache },
-    { "move_clock", move_clock },
-    { "published", take_published },
-    { "logs", take_logs },
-    { "write_logs", write_logs },
-    { "counts", counts },
-    { "limits", limits },
-    { "close", close_bench },
-    { "__gc", close_bench },
+    { "deliver", deliver }, { "check", check_message },   { "retry_wait", retry_wait },
+    { "recycle", recycle }, { "leaks", leaks },           { "stop", stop },
+    { "cache", cache },     { "move_clock", move_clock }, { "published", take_published },
+    { "logs", take_logs },  { "write_logs", write_logs }, { "counts", counts },
+    { "limits", limits },   { "close", close_bench },     { "__gc", close_bench },
     { NULL, NULL },
 };
 

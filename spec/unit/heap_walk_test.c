@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "worker/script.h"
+#include "worker/wait.h"
 
 #define MIB ((uint64_t)1024 * 1024)
 
@@ -25,6 +26,7 @@ static void open_with(struct subject *subject, const char *text, uint64_t memory
 {
     struct error error;
     static struct cache cache;
+    static struct waits waits;
     memset(subject, 0, sizeof *subject);
     fixture_open(&subject->fixture);
     fixture_write_text(&subject->fixture, "handler.lua", text);
@@ -38,6 +40,7 @@ static void open_with(struct subject *subject, const char *text, uint64_t memory
         .stack = stack_reserve(),
         .cache = &cache,
         .home = &subject->home,
+        .waits = &waits,
     };
     home_init(&subject->home, HOME_BYTES);
     heap_seen_init(&subject->seen, HEAP_OBJECTS_MAX);

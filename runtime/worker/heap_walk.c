@@ -482,7 +482,7 @@ static void look_into(struct walk *walk, uint32_t id, unsigned flags)
 /* (key, value) -> key: of a table so large that its entries are like those that have been looked into. */
 static void take_as_usual(struct walk *walk, struct frame *frame)
 {
-    if (frame->read == walk->entries_max + 1)
+    if (walk->entries_max > 0 && frame->read == walk->entries_max + 1)
         frame->usual_bytes = (walk->bytes - frame->bytes_before - frame->slot_bytes) / walk->entries_max;
     count_bytes(walk, frame->place, frame->usual_bytes);
     lua_pop(walk->lua, 1);

@@ -92,13 +92,13 @@ static void fields_are_bounded(void **context)
     char name[300];
     (void)context;
     assert_true(places_init(&places));
-    uint32_t table = below(&places, 0, PLACE_GLOBAL, "table"), deep = table;
+    uint32_t table = below(&places, 0, PLACE_GLOBAL, "table");
     for (int i = 0; i < PLACE_FIELDS_MAX + 1; i++) {
         (void)snprintf(name, sizeof name, "f%d", i);
         assert_int_equal(below(&places, table, PLACE_FIELD, name) == table, i == PLACE_FIELDS_MAX);
     }
     assert_true(places.list[table].collection);
-    deep = below(&places, 0, PLACE_GLOBAL, "deep");
+    uint32_t deep = below(&places, 0, PLACE_GLOBAL, "deep");
     for (int i = 0; i < 2 * PLACE_DEPTH_MAX; i++) {
         (void)snprintf(name, sizeof name, "d%d", i);
         deep = below(&places, deep, PLACE_FIELD, name);

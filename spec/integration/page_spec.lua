@@ -40,7 +40,7 @@ describe("the status page", function()
     return ("http://%s/"):format(line.address), queue, program
   end
 
-  it("draws what happens while it happens, asks nobody else, and runs nothing else", function()
+  it("draws what happens and names what leaks, asks nobody else, and runs nothing else", function()
     local address, queue = start()
     local page = browser.open(address)
     page:wait(HELPERS .. "return document.querySelector('figure') && points('Throughput') > 1")
@@ -49,6 +49,10 @@ describe("the status page", function()
     page:wait(HELPERS .. [[return picture('Memory by worker') !== arguments[0] &&
       Number(document.querySelector('#rate b span').textContent.replace(',', '')) > 0]], before)
     page:wait "return document.querySelectorAll('.recycles tbody tr').length >= 3"
+    page:wait "return document.querySelector('#leaks code')"
+    assert.equal("upvalue 'seen' of handler.lua", page:run [[
+      return document.querySelector('#leaks code').textContent.split(':')[0] ]])
+    page:wait "return [...document.querySelectorAll('#alarms b')].some(name => name.textContent === 'leak')"
     before = page:run(HELPERS .. "return [points('Queue'), picture('Throughput')]")
     page:wait(HELPERS .. [[return points('Queue') > arguments[0][0] &&
       picture('Throughput') !== arguments[0][1] ]], before)
@@ -94,7 +98,7 @@ describe("the status page", function()
     assert.same({}, page:complaints())
   end)
 
-  it("names what leaks, whatever it is called", function()
+  it("shows a leak as text, whatever it is called", function()
     local page = browser.open((start()))
     page:run([[const ask = window.fetch, path = arguments[0]
       window.fetch = async (...all) => {

@@ -57,7 +57,7 @@ static uint32_t hash_label(uint32_t parent, const struct place_label *label)
 
 static bool has_text(const char *text, struct slice wanted)
 {
-    return strlen(text) == wanted.size && memcmp(text, wanted.data, wanted.size) == 0;
+    return strlen(text) == wanted.size && (wanted.size == 0 || memcmp(text, wanted.data, wanted.size) == 0);
 }
 
 static bool has_label(const struct place *place, const struct place_label *label)

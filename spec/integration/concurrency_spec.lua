@@ -114,14 +114,16 @@ describe("concurrency", function()
     local space = require "support.workspace".new()
     local function configure(word)
       consumer.write_handler(space,
-        ([[return function(order) sleep("2s") log.info(%q, { id = order.id }) end]]):format(word))
+        ([[return function(order) log.info("begun") sleep("2s") log.info(%q, { id = order.id }) end]])
+          :format(word))
     end
     configure "old"
     space:write("moonrabbit.lua", ([[return { broker = { url = %q }, consumers = {
       { queue = %q, handler = "handler.lua", concurrency = 10 } } }]]):format(rabbit.url, queue))
     consumer.fill(queue, 10)
     local program = consumer.start_configured(space)
-    assert(rabbit.eventually(function() return rabbit.counts(queue).unacked == 10 end, consumer.PATIENCE))
+    local function all_begun() return #consumer.told(program, "begun") == 10 end
+    assert(program:wait_until(all_begun, consumer.PATIENCE))
     configure "new"
     assert(program:kill "HUP")
     local reloaded = { msg = "reloaded: new workers have taken over" }

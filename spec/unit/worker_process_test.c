@@ -734,6 +734,29 @@ static void test_ends_of_all_kinds(void **state)
     }
 }
 
+/* One that runs several at once answers in any order, each once. */
+static void test_answers_in_any_order(void **state)
+{
+    (void)state;
+    struct consumer_config config = config_for("answer out of turn");
+    config.concurrency = 3;
+    spawn_with(&config);
+    RUN_UNTIL(told.ready);
+    assert_int_equal(deliver(3, 10), 3);
+    RUN_UNTIL(told.count == 2);
+    assert_int_equal(worker->unanswered, 1);
+    assert_int_equal(told.gone, 0);
+    end();
+    config.handler = (char *)(uintptr_t) "answer first twice";
+    spawn_with(&config);
+    RUN_UNTIL(told.ready);
+    assert_int_equal(deliver(3, 10), 3);
+    run_until_gone();
+    assert_contains(worker->last_words, "had answered");
+    assert_int_equal(told.count, 1);
+    end();
+}
+
 static void test_leaks_are_told_when_asked(void **state)
 {
     (void)state;
@@ -895,6 +918,7 @@ int main(int argc, char **argv)
         WITH_WORKERS(test_free_at_any_time),
         WITH_WORKERS(test_no_progress),
         WITH_WORKERS(test_lies_about_progress_do_not_help),
+        WITH_WORKERS(test_answers_in_any_order),
         WITH_WORKERS(test_an_answer_that_was_not_read_yet_counts),
         WITH_WORKERS(test_a_program_that_is_none),
     };

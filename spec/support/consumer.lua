@@ -72,7 +72,8 @@ end
 ---@return table program of moonrabbit.start; its `space` is the workspace of handler.lua
 function consumer.start(queue, handler, flags, options)
   local space = workspace.new()
-  local all = { queue = queue, broker = rabbit.url }
+  -- Handlers here spin for so much processor time: on a busy machine that takes a multiple of it.
+  local all = { queue = queue, broker = rabbit.url, ["limits-deadline"] = "2m" }
   for name, value in pairs(flags or {}) do
     all[name] = value
   end

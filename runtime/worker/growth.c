@@ -93,29 +93,34 @@ static unsigned latest(const struct growth_series *series, enum growth_proof pro
     return count;
 }
 
+/* Where bytes alone would prove it, few entries are enough to say what the bytes are. */
+static enum growth_what what_grows(const struct growth_point *points, unsigned count, enum growth_proof proof)
+{
+    bool bytes = grows(bytes_of, points, count, proof, BYTES_LEAST, bytes_per_message_least);
+    uint64_t least = proof == GROWTH_STEADY && !bytes ? ENTRIES_LEAST : 1;
+    if (grows(entries_of, points, count, proof, least, entries_per_message_least))
+        return GROWTH_ENTRIES;
+    if (grows(inner_of, points, count, proof, least, entries_per_message_least))
+        return GROWTH_INNER;
+    return bytes ? GROWTH_BYTES : GROWTH_NONE;
+}
+
 struct growth growth_judge(const struct growth_series *series, enum growth_proof proof)
 {
     const struct growth_point *first;
     struct growth growth = { .what = GROWTH_NONE };
     unsigned count = latest(series, proof, &first);
-    measure of = NULL;
     if (count < (proof == GROWTH_STEADY ? STEADY_LOOKS : 2))
         return growth;
-    uint64_t entries_least = proof == GROWTH_STEADY ? ENTRIES_LEAST : 1;
-    if (grows(entries_of, first, count, proof, entries_least, entries_per_message_least)) {
-        growth.what = GROWTH_ENTRIES;
-        of = entries_of;
-    } else if (grows(inner_of, first, count, proof, entries_least, entries_per_message_least)) {
-        growth.what = GROWTH_INNER;
-        of = inner_of;
-    } else if (grows(bytes_of, first, count, proof, BYTES_LEAST, bytes_per_message_least)) {
-        growth.what = GROWTH_BYTES;
-    } else {
+    growth.what = what_grows(first, count, proof);
+    if (growth.what == GROWTH_NONE)
         return growth;
-    }
     const struct growth_point *last = &first[count - 1];
     double bytes = rate(bytes_of, first, last);
     growth.bytes_per_message = bytes > 0 ? bytes : 0;
-    growth.entries_per_message = of ? rate(of, first, last) : 0;
+    if (growth.what == GROWTH_ENTRIES)
+        growth.entries_per_message = rate(entries_of, first, last);
+    else if (growth.what == GROWTH_INNER)
+        growth.entries_per_message = rate(inner_of, first, last);
     return growth;
 }

@@ -62,6 +62,24 @@ local function rows_of(...)
   return rows
 end
 
+-- Of each connection: how many channels it has, and by a channel's number, and one, the consumers of that.
+local function connections_of(program)
+  local connections, channels = {}, {}
+  for _, row in ipairs(rows_of("list_connections", "pid", "channels", "client_properties")) do
+    if row[3]:find(('"moonrabbit pid %d"'):format(program.pid), 1, true) then
+      connections[#connections + 1] = { row[2] }
+      channels[row[1]] = connections[#connections]
+    end
+  end
+  for _, row in ipairs(rows_of("list_channels", "connection", "number", "consumer_count")) do
+    if channels[row[1]] then
+      channels[row[1]][1 + tonumber(row[2])] = row[3]
+    end
+  end
+  table.sort(connections, function(one, other) return one[2] > other[2] end)
+  return connections
+end
+
 describe("three consumers in one program", function()
   local a, b, c, space
 
@@ -96,20 +114,13 @@ describe("three consumers in one program", function()
     assert.same({ mine .. b, "true", "50" }, consumers[b])
     assert.same({ mine .. c, "true", "1" }, consumers[c])
 
-    local connections, channels = {}, {}
-    for _, row in ipairs(rows_of("list_connections", "pid", "channels", "client_properties")) do
-      if row[3]:find(('"moonrabbit pid %d"'):format(program.pid), 1, true) then
-        connections[#connections + 1] = { row[2] }
-        channels[row[1]] = connections[#connections]
-      end
-    end
-    for _, row in ipairs(rows_of("list_channels", "connection", "number", "consumer_count")) do
-      if channels[row[1]] then
-        channels[row[1]][1 + tonumber(row[2])] = row[3]
-      end
-    end
-    table.sort(connections, function(one, other) return one[2] > other[2] end)
-    assert.same({ { "3", "1", "1", "1" }, { "3", "0", "0", "0" } }, connections)
+    -- Beside the consumers' channels the first connection has one that asks for depths, number 17.
+    local connections
+    assert(rabbit.eventually(function()
+      connections = connections_of(program)
+      return connections[1][18]
+    end))
+    assert.same({ { "4", "1", "1", "1", [18] = "0" }, { "3", "0", "0", "0" } }, connections)
     stop(program)
   end)
 

@@ -120,6 +120,20 @@ static void rates_are_those_of_the_looks(void **context)
 }
 
 /* Whatever is emptied after so many messages is met somewhere in its round: it never seems to grow. */
+/* A state that is full after some thirty messages has seen no more. */
+static void few_entries_of_many_bytes_are_entries(void **context)
+{
+    (void)context;
+    struct growth_series series = { .count = 0 };
+    for (uint64_t messages = 8; messages <= 18; messages += 5)
+        growth_add(&series, &(struct growth_point){
+                                .messages = messages, .entries = messages, .bytes = messages * 65536 });
+    struct growth growth = growth_judge(&series, GROWTH_STEADY);
+    assert_int_equal(growth.what, GROWTH_ENTRIES);
+    assert_float_equal(growth.entries_per_message, 1, 1e-9);
+    assert_float_equal(growth.bytes_per_message, 65536, 1e-9);
+}
+
 static void no_round_is_taken_for_growth(void **context)
 {
     (void)context;
@@ -206,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_case),
         cmocka_unit_test(rates_are_those_of_the_looks),
+        cmocka_unit_test(few_entries_of_many_bytes_are_entries),
         cmocka_unit_test(no_round_is_taken_for_growth),
         cmocka_unit_test(chance_is_no_innocence),
         cmocka_unit_test(three_looks_are_needed),

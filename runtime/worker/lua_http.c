@@ -3,9 +3,9 @@
 
 #include "common/clock.h"
 #include "common/units.h"
-#include "worker/web.h"
 #include "worker/json_text.h"
 #include "worker/value.h"
+#include "worker/web.h"
 
 #include <ctype.h>
 #include <math.h>

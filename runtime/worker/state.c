@@ -3,10 +3,10 @@
 
 #include "common/units.h"
 #include "worker/fault.h"
-#include "worker/web.h"
 #include "worker/json_memory.h"
 #include "worker/sandbox.h"
 #include "worker/value.h"
+#include "worker/web.h"
 
 #include <stdlib.h>
 #include <unistd.h>

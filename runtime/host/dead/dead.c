@@ -1,12 +1,12 @@
 /* Doing what was ordered with a dead-letter queue; see dead.h. */
 #include "host/dead/dead.h"
 
-#include "host/dead/dead_letter.h"
 #include "host/dead/dead_json.h"
-#include "host/session.h"
+#include "host/dead/dead_letter.h"
 #include "host/dead/show.h"
 #include "host/dead/table.h"
 #include "host/dead/text.h"
+#include "host/session.h"
 
 #include "common/wire.h"
 

@@ -4,7 +4,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* A small block that nobody has. */
+#include <lauxlib.h>
+
+/* What so much less was used than before goes back to the system. */
+static const size_t slack_bytes = (size_t)1024 * 1024;
+
+/* A block that nobody has. */
 struct home_block {
     struct home_block *next;
 };
@@ -16,6 +21,7 @@ void home_init(struct home *home, size_t size_bytes)
 
 void home_clear(struct home *home)
 {
+    home_end(home, true);
     if (home->memory)
         (void)munmap(home->memory, home->size);
     if (home->copy)
@@ -23,16 +29,25 @@ void home_clear(struct home *home)
     *home = (struct home){ 0 };
 }
 
+lua_State *home_ground(struct home *home)
+{
+    if (!home->ground)
+        home->ground = luaL_newstate();
+    return home->ground;
+}
+
+void home_end(struct home *home, bool ground_used)
+{
+    if (!ground_used || !home->ground)
+        return;
+    lua_close(home->ground);
+    home->ground = NULL;
+}
+
 static char *map(size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return memory != MAP_FAILED ? memory : NULL;
-}
-
-static void empty(struct home *home, size_t used)
-{
-    home->used = used;
-    memset(home->given_back, 0, sizeof home->given_back);
 }
 
 void home_begin(struct home *home)
@@ -43,7 +58,8 @@ void home_begin(struct home *home)
         home->size = 0;
     home->opening = home->size > 0;
     home->too_small = false;
-    empty(home, 0);
+    home->used = 0;
+    memset(home->given_back, 0, sizeof home->given_back);
 }
 
 void home_keep(struct home *home, const struct quota *quota, lua_State *lua, size_t held_bytes)
@@ -56,6 +72,7 @@ void home_keep(struct home *home, const struct quota *quota, lua_State *lua, siz
     if (!home->copy)
         return;
     memcpy(home->copy, home->memory, home->used);
+    memcpy(home->copy_given_back, home->given_back, sizeof home->given_back);
     (void)mprotect(home->copy, home->used, PROT_READ);
     home->quota = quota;
     home->lua = lua;
@@ -63,46 +80,73 @@ void home_keep(struct home *home, const struct quota *quota, lua_State *lua, siz
     home->held_bytes = held_bytes;
 }
 
+static void forget_untouched(struct home *home)
+{
+    size_t used = (home->used + HOME_PAGE_BYTES - 1) / HOME_PAGE_BYTES * HOME_PAGE_BYTES;
+    if (home->touched < home->used)
+        home->touched = home->used;
+    if (home->touched <= used + slack_bytes)
+        return;
+    (void)madvise(home->memory + used, home->touched - used, MADV_DONTNEED);
+    home->touched = used;
+}
+
 lua_State *home_copy(struct home *home, const struct quota *quota)
 {
     if (!home->copy || home->quota != quota)
         return NULL;
+    forget_untouched(home);
     memcpy(home->memory, home->copy, home->copy_bytes);
-    empty(home, home->copy_bytes);
+    memcpy(home->given_back, home->copy_given_back, sizeof home->given_back);
+    home->used = home->copy_bytes;
     return home->lua;
 }
 
-/* How many HOME_BLOCK_BYTES make room for so many bytes. */
-static size_t blocks_for(size_t bytes)
+/* The list of blocks of so many bytes; HOME_LISTS and more: there is none. */
+static size_t list_for(size_t bytes)
 {
-    return bytes / HOME_BLOCK_BYTES + (bytes % HOME_BLOCK_BYTES > 0);
+    if (bytes <= HOME_PAGE_BYTES)
+        return bytes / HOME_BLOCK_BYTES + (bytes % HOME_BLOCK_BYTES > 0);
+    size_t pages = bytes / HOME_PAGE_BYTES + (bytes % HOME_PAGE_BYTES > 0);
+    return HOME_PAGE_BYTES / HOME_BLOCK_BYTES + pages - 1;
 }
 
-void *home_take(struct home *home, size_t bytes)
+static size_t bytes_of(size_t list)
 {
-    size_t blocks = blocks_for(bytes);
-    if (blocks > HOME_SMALL_BLOCKS && !home->opening)
-        return NULL;
-    struct home_block *block = home->opening ? NULL : home->given_back[blocks];
-    if (block) {
-        home->given_back[blocks] = block->next;
-        return block;
-    }
-    if (blocks > (home->size - home->used) / HOME_BLOCK_BYTES) {
+    size_t small = HOME_PAGE_BYTES / HOME_BLOCK_BYTES;
+    return list <= small ? list * HOME_BLOCK_BYTES : (list - small + 1) * HOME_PAGE_BYTES;
+}
+
+/* Where nothing was given back. */
+static void *take_fresh(struct home *home, size_t bytes)
+{
+    if (bytes > home->size - home->used) {
         home->too_small = true;
         return NULL;
     }
     char *fresh = home->memory + home->used;
-    home->used += blocks * HOME_BLOCK_BYTES;
+    home->used += bytes;
     return fresh;
+}
+
+void *home_take(struct home *home, size_t bytes)
+{
+    size_t list = list_for(bytes);
+    if (list >= HOME_LISTS) {
+        home->too_small = true;
+        return NULL;
+    }
+    struct home_block *block = home->given_back[list];
+    if (!block)
+        return take_fresh(home, bytes_of(list));
+    home->given_back[list] = block->next;
+    return block;
 }
 
 void home_give_back(struct home *home, void *block, size_t bytes)
 {
-    size_t blocks = blocks_for(bytes);
     struct home_block *given = block;
-    if (blocks > HOME_SMALL_BLOCKS || home->opening)
-        return;
-    given->next = home->given_back[blocks];
-    home->given_back[blocks] = given;
+    size_t list = list_for(bytes);
+    given->next = home->given_back[list];
+    home->given_back[list] = given;
 }

@@ -104,7 +104,10 @@ static void *take(struct quota *quota, size_t bytes)
     if (bytes >= LARGE_BYTES)
         return large_take(&quota->large, bytes);
     void *block = home_take(quota->home, bytes);
-    return block ? block : quota->allocate(quota->arena, NULL, 0, bytes);
+    if (block)
+        return block;
+    quota->arena_used = true;
+    return quota->allocate(quota->arena, NULL, 0, bytes);
 }
 
 static void give_back(struct quota *quota, void *block, size_t bytes)
@@ -187,6 +190,9 @@ void quota_complete(struct quota *quota)
 {
     if (quota->large.first)
         quota->home->too_small = true;
+    /* Or every state would have to free what the opening of the first has left behind. */
+    quota_collect(quota);
+    quota->live = 0;
     home_keep(quota->home, quota, quota->trip->lua, quota->used - quota->held_before);
     quota->complete = true;
 }
@@ -194,14 +200,13 @@ void quota_complete(struct quota *quota)
 lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit_bytes,
                             struct stack_room stack, struct home *home)
 {
-    lua_State *ground = luaL_newstate();
+    lua_State *ground = home_ground(home);
     if (!ground)
         return NULL;
     trip_init(trip, NULL);
     *quota = (struct quota){
         .trip = trip,
         .home = home,
-        .ground = ground,
         .limit = limit_bytes,
         .refuse_at = add_up_to(add_up_to(limit_bytes, limit_bytes / 4), OVERDRAFT_BYTES),
         .watch = SIZE_MAX, /* there is no state yet whose pace could be set */
@@ -211,7 +216,7 @@ lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit
     count(quota, (size_t)lua_gc(ground, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(ground, LUA_GCCOUNTB, 0));
     lua_State *lua = begin(quota);
     if (!lua) {
-        lua_close(ground);
+        home_end(home, true);
         return NULL;
     }
     trip_init(trip, lua);
@@ -225,7 +230,7 @@ void quota_close_state(struct quota *quota, lua_State *lua)
     quota->trip->lua = NULL;
     /* All that is not in the arena is machine code. */
     (void)luaJIT_setmode(lua, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
-    lua_close(quota->ground);
+    home_end(quota->home, quota->arena_used);
     large_clear(&quota->large);
 }
 

@@ -1,10 +1,11 @@
 /* The memory quota of a Lua state: what the worker keeps for all of them (home.h), LuaJIT's own allocator, an
  * arena for each state, and large blocks (large.h); with every byte counted that it takes for a block.
  *
- * The arena is that of a second, empty state: closing that one gives all of it back to the system at once,
- * and what the state has leaked is not walked through and freed piece by piece, which took 30 ms for 50 MiB.
- * So nothing in a state may want a finalizer (cjson's would only free what is in the arena). And LuaJIT has
- * to be a build with GC64, which is the default: others give a state no allocator but their own.
+ * The arena is that of a second, empty state: where it was needed, closing that one gives all of it back to
+ * the system at once, and what the state has leaked is not walked through and freed piece by piece, which took
+ * 30 ms for 50 MiB. So nothing in a state may want a finalizer (cjson's would only free what is in the arena).
+ * And LuaJIT has to be a build with GC64, which is the default: others give a state no allocator but their
+ * own.
  *
  * Past `limit` memory is still given, but the message is over (trip.h): scripts that catch a refusal and go
  * on can crash LuaJIT, an overdraft cannot. Refused is only what lies past `refuse_at`, for what a hook does
@@ -35,9 +36,9 @@ struct quota {
     struct home *home;
     bool complete;      /* the state has in it what every state has */
     size_t held_before; /* `used` before there was a state */
-    lua_State *ground;  /* an empty state: `arena` is its own */
     lua_Alloc allocate;
-    void *arena;
+    void *arena; /* of an empty state, that of home.h */
+    bool arena_used;
     struct large large;
     size_t used;
     size_t peak;

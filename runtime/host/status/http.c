@@ -74,13 +74,18 @@ static bool parse_line(struct slice line, struct http_request *request)
     return true;
 }
 
+static bool is_blank(char byte)
+{
+    return byte == ' ' || byte == '\t' || byte == '\r';
+}
+
 static struct slice without_blanks(struct slice text)
 {
-    while (text.size > 0 && (*text.data == ' ' || *text.data == '\t')) {
+    while (text.size > 0 && is_blank(*text.data)) {
         text.data++;
         text.size--;
     }
-    while (text.size > 0 && memchr(" \t\r", text.data[text.size - 1], 3))
+    while (text.size > 0 && is_blank(text.data[text.size - 1]))
         text.size--;
     return text;
 }

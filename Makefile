@@ -122,7 +122,7 @@ $$(FUZZERS_$(1)): build/$(1)/fuzz/%: build/$(1)/spec/fuzz/%.o \
     $(if $(filter-out fuzz,$(1)),build/$(1)/spec/fuzz/replay.o) build/$(1)/moonrabbit.a $(CJSON)
 	$$(say) link $$@
 	$$(Q)mkdir -p $$(@D)
-	$$(Q)$$(call compile,$(1)) $$(call link,$(1)) $$^ $(LIBS) -o $$@
+	$$(Q)$$(call compile,$(1)) $$(call link,$(1)) -Wl,--start-group $$^ -Wl,--end-group $(LIBS) -o $$@
 
 build/$(1)/spec/%.so: spec/support/%.c build/$(1)/flags
 	$$(say) link $$@

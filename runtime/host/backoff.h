@@ -9,11 +9,19 @@ struct backoff {
     int64_t least_ns;
     int64_t most_ns;
     unsigned failures; /* in a row */
+    int64_t waited_ns; /* what the last wait came to; 0 before the first */
 };
+
+/* What lasted no longer has proved nothing. */
+#define BACKOFF_PROVED_NS INT64_C(1000000000)
 
 /* The wait before the next try, one more failure counted: between half and the whole of the doubled step. */
 int64_t backoff_next_ns(struct backoff *backoff);
 void backoff_reset(struct backoff *backoff); /* after a success */
+
+/* What was tried has worked and is over again, after so long: a success where that is longer than the wait
+ * before it. So what always ends at once, whatever it reached, is not tried at the shortest wait for ever. */
+void backoff_lasted(struct backoff *backoff, int64_t lasted_ns);
 
 double backoff_random_share(void); /* 0 to 1 */
 

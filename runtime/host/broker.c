@@ -42,6 +42,9 @@ static void drop_connection(struct broker *broker)
     ev_timer_stop(broker->loop, &broker->heartbeat);
     connection_free(broker->connection);
     broker->connection = NULL;
+    if (broker->useful_ns > 0)
+        backoff_lasted(&broker->backoff, clock_now_ns() - broker->useful_ns);
+    broker->useful_ns = 0;
     broker->broken = false;
     set_blocked(broker, false);
 }
@@ -355,7 +358,8 @@ void broker_stop(struct broker *broker)
 
 void broker_is_useful(struct broker *broker)
 {
-    backoff_reset(&broker->backoff);
+    if (broker->useful_ns == 0)
+        broker->useful_ns = clock_now_ns();
 }
 
 bool broker_is_up(const struct broker *broker)

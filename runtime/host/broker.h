@@ -46,6 +46,7 @@ struct broker {
     bool blocked;             /* nothing is to be published */
     int64_t blocked_since_ns; /* valid while blocked */
     int64_t blocked_ns;       /* how long earlier times lasted, together */
+    int64_t useful_ns;        /* since when a consumer consumes on it; 0: none has yet */
     bool broken;              /* broker_fail was called: dropped at the end of the turn */
     struct error failure;
     ev_io readable;
@@ -81,8 +82,8 @@ bool broker_start(struct broker *broker, struct error *error);
  * gone. */
 void broker_stop(struct broker *broker);
 
-/* A consumer consumes: the next loss is a new one. A broker that only lets one log in is not come back to
- * faster. */
+/* A consumer consumes. If that lasts, the next loss is a new one; a broker that only lets one log in, or
+ * whose first message costs the connection again, is not come back to faster. */
 void broker_is_useful(struct broker *broker);
 
 bool broker_is_up(const struct broker *broker);

@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COMPLAINTS_PER_SECOND = 10 };
+enum {
+    COMPLAINTS_PER_SECOND = 10,
+    SUSPECTS_PARTED = 4, /* how many groups are made of messages of which one has ended their worker */
+};
 
 static const struct subscription_events subscription_events;
 static const struct pool_events pool_events;
@@ -290,13 +293,59 @@ static const struct errands_events errands_events = { .done = on_errand_done,
                                                       .failed = on_errand_failed,
                                                       .immovable = on_immovable };
 
-/* Only the message that the worker was at is charged; the others go to other workers as if nothing had been.
- */
+static bool is_under_way(const struct delivery *delivery, const struct worker_process *worker)
+{
+    return delivery->state == DELIVERY_DISPATCHED && delivery->worker == worker &&
+           worker_has_begun(worker, delivery->seq);
+}
+
+static unsigned count_under_way(const struct consumer *consumer, const struct worker_process *worker,
+                                uint64_t *ret_last)
+{
+    unsigned count = 0;
+    for (const struct delivery *delivery = consumer->ledger.order.first; delivery;
+         delivery = delivery->order.next) {
+        if (is_under_way(delivery, worker)) {
+            *ret_last = delivery->seq;
+            count++;
+        }
+    }
+    return count;
+}
+
+static void tell_suspects(struct consumer *consumer, unsigned count)
+{
+    if (limiter_pass(&consumer->complaints, clock_now_ns()))
+        log_warning(log_message("a worker died while several messages waited in it, and which has done it is "
+                                "not known; they are tried again, fewer at once"),
+                    log_text("consumer", consumer->config->name), log_unsigned("messages", count),
+                    log_suppressed(limiter_take_held_back(&consumer->complaints)));
+}
+
+/* The message that the worker died at: what it was running, or what alone was under way. 0: several waited,
+ * and it may have been any; or none was begun. */
+static uint64_t culprit_of(struct consumer *consumer, const struct worker_process *worker,
+                           unsigned *ret_suspects)
+{
+    uint64_t seq = 0;
+    *ret_suspects = 0;
+    if (consumer->phase != CONSUMER_RUNNING || worker_running(worker, &seq))
+        return seq;
+    unsigned count = count_under_way(consumer, worker, &seq);
+    if (count <= 1)
+        return seq;
+    *ret_suspects = count;
+    tell_suspects(consumer, count);
+    return 0;
+}
+
+/* Only the message that the worker died at is charged; the others go to other workers as if nothing had been.
+ * Where that is one of several, they are parted until it is known. */
 static void on_gone(void *owner, struct worker_process *worker)
 {
     struct consumer *consumer = owner;
-    uint64_t running = 0;
-    bool charge = consumer->phase == CONSUMER_RUNNING && worker_running(worker, &running);
+    unsigned suspects;
+    uint64_t culprit = culprit_of(consumer, worker, &suspects);
     consumer->counts.worker_deaths +=
         worker->was_ready && !worker->dismissed && consumer->phase == CONSUMER_RUNNING;
     consumer->counts.deadline_kills += worker->ran_over;
@@ -305,7 +354,9 @@ static void on_gone(void *owner, struct worker_process *worker)
         next = delivery->order.next;
         if (delivery->state != DELIVERY_DISPATCHED || delivery->worker != worker)
             continue;
-        if (charge && delivery->seq == running) {
+        if (suspects > 0 && is_under_way(delivery, worker))
+            delivery->company = suspects / SUSPECTS_PARTED > 1 ? suspects / SUSPECTS_PARTED : 1;
+        if (culprit > 0 && delivery->seq == culprit) {
             consumer->counts.failed++;
             consumer->counts.crashed++;
             apply(consumer, delivery, ruling_for_crash(delivery->attempt, consumer->config->retry.attempts),

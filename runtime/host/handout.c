@@ -6,6 +6,7 @@
 struct handout_batch {
     struct delivery *deliveries[WORKER_BATCH_MAX];
     unsigned count;
+    unsigned company; /* the least of them; valid where there are any */
 };
 
 enum { NO_LANE = -1 };
@@ -45,27 +46,40 @@ static bool fit_batches(struct handout *handout)
     return true;
 }
 
-/* How much the worker in this lane has before it; UINT_MAX where it takes no more. */
-static unsigned load_of(const struct handout *handout, unsigned lane)
+/* How many this worker may have with such a message among them. One that runs them one at a time says itself
+ * at which it dies. */
+static unsigned room_of(const struct worker_process *worker, const struct handout_batch *batch,
+                        unsigned company)
+{
+    unsigned window = handout_window(worker->service_ns, worker->concurrency);
+    if (worker->unanswered > 0)
+        company = ledger_company_least(company, worker->company);
+    if (batch->count > 0)
+        company = ledger_company_least(company, batch->company);
+    return worker->concurrency > 1 ? ledger_company_least(window, company) : window;
+}
+
+/* How much the worker in this lane has before it; UINT_MAX where it does not take this message. */
+static unsigned load_of(const struct handout *handout, unsigned lane, const struct delivery *delivery)
 {
     const struct worker_process *worker = pool_worker(handout->pool, lane);
-    unsigned waiting = handout->batches[lane].count;
-    if (!worker || waiting == WORKER_BATCH_MAX)
+    const struct handout_batch *batch = &handout->batches[lane];
+    if (!worker || batch->count == WORKER_BATCH_MAX)
         return UINT32_MAX;
-    unsigned load = worker->unanswered + waiting;
-    return load < handout_window(worker->service_ns, worker->concurrency) ? load : UINT32_MAX;
+    unsigned load = worker->unanswered + batch->count;
+    return load < room_of(worker, batch, delivery->company) ? load : UINT32_MAX;
 }
 
 static int choose_lane(const struct handout *handout, const struct delivery *delivery)
 {
     if (handout->by_key) {
         unsigned lane = delivery->key_hash % handout->batch_count;
-        return load_of(handout, lane) < UINT32_MAX ? (int)lane : NO_LANE;
+        return load_of(handout, lane, delivery) < UINT32_MAX ? (int)lane : NO_LANE;
     }
     unsigned least = UINT32_MAX;
     int chosen = NO_LANE;
     for (unsigned lane = 0; lane < handout->batch_count; lane++) {
-        unsigned load = load_of(handout, lane);
+        unsigned load = load_of(handout, lane, delivery);
         if (load < least) {
             least = load;
             chosen = (int)lane;
@@ -92,6 +106,13 @@ static void readmit(struct handout *handout)
     budget_return(handout->budget);
 }
 
+static void put(struct handout_batch *batch, struct delivery *delivery)
+{
+    batch->company =
+        batch->count > 0 ? ledger_company_least(batch->company, delivery->company) : delivery->company;
+    batch->deliveries[batch->count++] = delivery;
+}
+
 static void plan(struct handout *handout, int64_t now_ns)
 {
     for (struct delivery *delivery = handout->ledger->held.first; delivery; delivery = delivery->queue.next) {
@@ -105,8 +126,7 @@ static void plan(struct handout *handout, int64_t now_ns)
         }
         if (!admit(handout, now_ns))
             return;
-        struct handout_batch *batch = &handout->batches[lane];
-        batch->deliveries[batch->count++] = delivery;
+        put(&handout->batches[lane], delivery);
     }
 }
 

@@ -289,10 +289,14 @@ static void begin_consuming(struct program *program)
             return;
         }
     }
-    if (!broker_start(&program->broker, &error))
+    if (!broker_start(&program->broker, &error)) {
         program_fail(program, &error);
-    else if (program->exit_when_idle_ns >= 0)
+        return;
+    }
+    if (program->exit_when_idle_ns >= 0)
         ev_timer_start(program->loop, &program->idle);
+    if (program->reload_waits)
+        program_reload(program);
 }
 
 static void on_started(void *owner, struct consumer *consumer)

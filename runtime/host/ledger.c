@@ -91,6 +91,7 @@ struct delivery *ledger_arrive(struct ledger *ledger, uint64_t tag)
     delivery->redelivered = delivery->oversized = delivery->stripped = false;
     delivery->frame_bytes = 0;
     delivery->key_hash = 0;
+    delivery->company = 0;
     delivery->errand = ERRAND_NONE;
     return delivery;
 }

@@ -75,6 +75,8 @@ struct delivery {
     unsigned tries; /* of the errand that have failed */
     int64_t due_ns; /* while parked: when it is tried again */
 
+    unsigned company; /* it may be under way with so many in one worker, itself among them; 0: any number. See
+                         ledger_company_least */
     uint32_t key_hash;               /* for ordering by key: equal keys go to one worker */
     const void *worker;              /* valid while dispatched: whom it was given to, and */
     uint64_t seq;                    /* under which number (common/wire.h) */
@@ -147,6 +149,13 @@ int64_t ledger_due_ns(const struct ledger *ledger);
 /* The channel is gone and the broker will deliver everything anew: every entry is free, tags begin anew. No
  * parcel is under way any more. */
 void ledger_drop(struct ledger *ledger);
+
+/* The smaller of two such bounds. A message that was under way when its worker died, and nobody knows of
+ * which, is in smaller company at each try, until it is alone: then it is known. */
+static inline unsigned ledger_company_least(unsigned one, unsigned other)
+{
+    return one == 0 || (other > 0 && other < one) ? other : one;
+}
 
 unsigned ledger_in_use(const struct ledger *ledger);
 unsigned ledger_unsettled(const struct ledger *ledger); /* arriving, held, dispatched or publishing */

@@ -55,6 +55,7 @@ struct program {
     bool hurried;    /* shutdown_timeout is over, workers were killed */
     bool closing;    /* all consumers have ended, the connections are being closed */
     bool outlet_started;
+    bool reload_waits; /* SIGHUP came while the program started */
     uint64_t reconnects;
     int64_t started_ns; /* monotonic */
     int64_t started_at; /* the same, in Unix time, seconds */

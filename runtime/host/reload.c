@@ -121,9 +121,21 @@ static void stop_left_out(struct program *program, const struct config *config)
     }
 }
 
+/* Where it cannot be now it is told, and while the program starts it is remembered. */
+static bool may_reload(struct program *program)
+{
+    if (program->phase == PROGRAM_STARTING) {
+        log_info(log_message("still starting: configuration and scripts are reloaded right after that"));
+        program->reload_waits = true;
+    } else if (program->phase != PROGRAM_RUNNING) {
+        log_info(log_message("stopping: nothing is reloaded"));
+    }
+    return program->phase == PROGRAM_RUNNING;
+}
+
 void program_reload(struct program *program)
 {
-    if (program->phase != PROGRAM_RUNNING)
+    if (!may_reload(program))
         return;
     struct shared_config *shared = read_again(program);
     if (!shared)

@@ -106,6 +106,8 @@ static void set_retry(struct subscription *subscription, int64_t wait_ns)
 
 static void wait_and_retry(struct subscription *subscription)
 {
+    if (subscription->state == SUBSCRIPTION_CONSUMING)
+        backoff_lasted(&subscription->backoff, clock_now_ns() - subscription->consuming_ns);
     subscription->state = SUBSCRIPTION_WAITING;
     int64_t wait_ns = backoff_next_ns(&subscription->backoff);
     set_retry(subscription, wait_ns);
@@ -246,7 +248,7 @@ static void is_consuming(struct subscription *subscription)
 {
     subscription->state = SUBSCRIPTION_CONSUMING;
     subscription->consumed_once = true;
-    backoff_reset(&subscription->backoff);
+    subscription->consuming_ns = clock_now_ns();
     broker_is_useful(subscription->broker);
     log_info(log_message("consuming"), log_text("queue", subscription->config->queue),
              log_unsigned("waiting", subscription->messages_at_start),

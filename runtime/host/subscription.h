@@ -68,6 +68,7 @@ struct subscription {
     unsigned sessions; /* consumers begun: each has a tag of its own */
     char tag[SUBSCRIPTION_TAG_MAX];
     struct backoff backoff;
+    int64_t consuming_ns; /* since when; valid while it consumes */
     ev_timer retry;
     uint32_t messages_at_start; /* what the declare said; for people */
 };

@@ -281,22 +281,45 @@ static void end_revocation(struct worker_process *worker, uint64_t seq)
     worker->revoked = false;
 }
 
+/* Where `seq` stands among those that it has not answered; NULL where it does not. */
+static uint64_t *find_open(const struct worker_process *worker, uint64_t seq)
+{
+    uint64_t *open = (uint64_t *)(void *)worker->open.data;
+    size_t count = worker->open.size / sizeof *open;
+    for (size_t i = 0; i < count; i++) {
+        if (open[i] == seq)
+            return &open[i];
+    }
+    return NULL;
+}
+
 /* Whether this is a message that it has, and has not answered: the next one, or where it runs several at once
  * any of those, which are no more than it is handed ahead. */
 static bool take_turn(struct worker_process *worker, uint64_t seq)
 {
     if (worker->concurrency <= 1)
         return seq == worker->answered_seq + 1;
-    uint64_t *open = (uint64_t *)(void *)worker->open.data;
-    size_t count = worker->open.size / sizeof *open;
-    for (size_t i = 0; i < count; i++) {
-        if (open[i] != seq)
-            continue;
-        open[i] = open[count - 1];
-        worker->open.size -= sizeof *open;
-        return true;
-    }
-    return false;
+    uint64_t *open = find_open(worker, seq);
+    if (!open)
+        return false;
+    worker->open.size -= sizeof *open;
+    memcpy(open, worker->open.data + worker->open.size, sizeof *open);
+    return true;
+}
+
+static bool is_failure(uint8_t verdict)
+{
+    return verdict == WIRE_ERROR || verdict == WIRE_OUT_OF_MEMORY || verdict == WIRE_OUT_OF_TIME;
+}
+
+/* A message that ends its Lua state fails, and right behind it come the others of that state. So who returns
+ * messages has charged one for them, and nobody returns the same for ever. */
+static bool may_return(struct worker_process *worker, uint8_t verdict)
+{
+    if (verdict == WIRE_RETURNED)
+        return worker->returnable > 0 && worker->returnable--;
+    worker->returnable = is_failure(verdict) && worker->concurrency > 1 ? worker->concurrency - 1 : 0;
+    return true;
 }
 
 static void take_result(struct worker_process *worker, struct slice payload)
@@ -307,6 +330,10 @@ static void take_result(struct worker_process *worker, struct slice payload)
         (result.verdict == WIRE_SKIPPED && !worker->revoked)) {
         distrust(worker, "it answered a message that it was never given, or had answered, or that was not "
                          "its next, or skipped one that was not taken back");
+        return;
+    }
+    if (!may_return(worker, result.verdict)) {
+        distrust(worker, "it returned a message that no other had spoiled");
         return;
     }
     if (worker->message_count > 0 && (result.seq != worker->message_seq || result.verdict != WIRE_ACK)) {
@@ -685,6 +712,9 @@ unsigned worker_send(struct worker_process *worker, struct ledger *ledger, struc
             distrust(worker, "there is no memory for what it is at");
             break;
         }
+        worker->company = worker->unanswered + taken > 0
+                              ? ledger_company_least(worker->company, delivery->company)
+                              : delivery->company;
         ledger_dispatch(ledger, delivery, worker, worker->next_seq++);
         taken++;
     }
@@ -759,11 +789,16 @@ bool worker_begun(const struct worker_process *worker, uint64_t *ret_seq, int64_
     return true;
 }
 
+bool worker_has_begun(const struct worker_process *worker, uint64_t seq)
+{
+    return seq <= atomic_load(&worker->board->started);
+}
+
 bool worker_running(const struct worker_process *worker, uint64_t *ret_seq)
 {
     int64_t since_ns;
     if (worker->concurrency <= 1)
         return worker_begun(worker, ret_seq, &since_ns);
     *ret_seq = atomic_load(&worker->board->running);
-    return worker->unanswered > 0 && *ret_seq > 0;
+    return find_open(worker, *ret_seq) != NULL; /* what it was not given is a lie */
 }

@@ -91,6 +91,9 @@ struct worker_process {
     uint64_t revoked_from; /* valid while revoked, as is */
     uint64_t revoked_left; /* how many of those from there on are unanswered */
     unsigned concurrency;  /* how many messages it runs at once */
+    unsigned company;      /* the least of what it has (ledger.h); valid while it has any */
+    unsigned
+        returnable; /* messages that it may still answer by WIRE_RETURNED: the others of its last failure */
     struct buffer open;    /* where that is more than one: the seqs that it has not answered */
     uint64_t answered_seq; /* the largest that it has answered: where it runs one at a time each in its turn;
                               0 before the first */
@@ -154,5 +157,8 @@ bool worker_begun(const struct worker_process *worker, uint64_t *ret_seq, int64_
 /* The seq of the message that it is at: if it dies now, that one has done it. False where it is at none:
  * there may be messages under way that all wait. */
 bool worker_running(const struct worker_process *worker, uint64_t *ret_seq);
+
+/* Whether it has begun this message of those that it has not answered, as far as its page tells. */
+bool worker_has_begun(const struct worker_process *worker, uint64_t seq);
 
 #endif

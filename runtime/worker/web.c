@@ -38,7 +38,8 @@ struct web_transfer {
     char host[256]; /* a name or an address, the latter without brackets */
     uint16_t port;
     enum allow allow;
-    char origin[256 + 8];   /* the first "host:port" that was asked; empty before */
+    bool tls;
+    char origin[256 + 16];  /* the first "https host:port" that was asked; empty before */
     struct web_host *asked; /* NULL: not counted, or no more */
     int64_t due_ns;
     unsigned redirects;
@@ -215,23 +216,32 @@ static void change_method(struct web_transfer *transfer)
     transfer->has_body = false;
 }
 
-static bool is_secret(const char *line)
+/* What says how to answer, and not who asks. Any other header may be a secret: keys to an API are sent under
+ * all sorts of names. */
+static bool is_for_anybody(const char *line)
 {
-    static const char *const names[] = { "authorization:", "cookie:", "proxy-authorization:" };
+    static const char *const names[] = {
+        "accept",           "accept-charset", "accept-encoding",
+        "accept-language",  "cache-control",  "content-encoding",
+        "content-language", "content-type",   "expect",
+        "pragma",           "range",          "user-agent",
+    };
+    size_t size = strcspn(line, ":;");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strncasecmp(line, names[i], strlen(names[i])) == 0)
+        if (size == strlen(names[i]) && strncasecmp(line, names[i], size) == 0)
             return true;
     }
     return false;
 }
 
-/* Another host, or another port of it, is told nothing that was meant for the first. */
+/* Another host, another port of it, or the same without TLS, is told nothing that was meant for the first. */
 static void drop_secrets(struct web_transfer *transfer)
 {
     const struct libraries *libraries = transfer->web->libraries;
     struct curl_slist *kept = NULL;
     for (const struct curl_slist *line = transfer->headers; line; line = line->next) {
-        struct curl_slist *more = is_secret(line->data) ? kept : libraries->slist_append(kept, line->data);
+        struct curl_slist *more =
+            is_for_anybody(line->data) ? libraries->slist_append(kept, line->data) : kept;
         kept = more ? more : kept;
     }
     libraries->slist_free_all(transfer->headers);
@@ -490,6 +500,7 @@ static bool read_parts(struct web_transfer *transfer, CURLU *url)
         for (char *c = transfer->host; *c; c++)
             *c = (char)tolower((unsigned char)*c);
         transfer->port = (uint16_t)strtoul(port, &end, 10);
+        transfer->tls = strcmp(scheme, "https") == 0;
     }
     libraries->free(scheme);
     libraries->free(host);
@@ -525,7 +536,8 @@ static enum allow find_allow(const struct web_transfer *transfer)
 static void note_origin(struct web_transfer *transfer)
 {
     char here[sizeof transfer->origin];
-    (void)snprintf(here, sizeof here, "%s:%u", transfer->host, transfer->port);
+    (void)snprintf(here, sizeof here, "%s %s:%u", transfer->tls ? "https" : "http", transfer->host,
+                   transfer->port);
     if (!*transfer->origin)
         memcpy(transfer->origin, here, sizeof here);
     else if (strcmp(here, transfer->origin) != 0)

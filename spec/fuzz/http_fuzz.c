@@ -15,6 +15,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             continue;
         MUST(request.path.data >= piece.data);
         MUST(request.path.data + request.path.size <= piece.data + piece.size);
+        MUST(request.host.size == 0 || (request.host.data >= piece.data &&
+                                        request.host.data + request.host.size <= piece.data + piece.size));
+        if (http_host_is_local(request.host, "box"))
+            MUST(!memchr(request.host.data, '\n', request.host.size));
         MUST(memchr(request.path.data, '?', request.path.size) == NULL);
     }
     MUST(http_next(whole, &request) == last);

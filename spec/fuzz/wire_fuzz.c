@@ -72,6 +72,7 @@ static void read_report(const struct wire_frame *frame)
     struct wire_log line;
     struct wire_leak leak;
     struct wire_looked looked;
+    struct wire_publish publish;
     bool taken = true;
     switch (frame->type) {
     case WIRE_READY:
@@ -94,6 +95,13 @@ static void read_report(const struct wire_frame *frame)
         break;
     case WIRE_LOOKED:
         taken = wire_take_looked(&rest, &looked);
+        break;
+    case WIRE_PUBLISH:
+        if (wire_take_publish(&rest, &publish)) {
+            MUST(publish.attributes_bytes <= rest.size);
+            MUST(rest.size - publish.attributes_bytes <= publish.body_bytes);
+            rest.size = publish.attributes_bytes;
+        }
         break;
     default:
         break;

@@ -115,12 +115,15 @@ describe("http", function()
         assert(assert(http.post(base .. "/echo", options)).json().headers["content-type"] == "x/y")
         echo = assert(http.post(base .. "/echo")).json()
         assert(echo.headers["content-length"] == "0" and not echo.headers["content-type"])
-        options = { headers = { Authorization = "secret", Cookie = "c", other = "kept" } }
+        options = { headers = { Authorization = "secret", Cookie = "c", ["X-Api-Key"] = "k", Accept = "a/b",
+          Host = "first" } }
         echo = assert(http.get(base .. "/to/" .. base .. "/echo", options)).json()
-        assert(echo.headers.authorization == "secret" and echo.headers.other == "kept")
+        assert(echo.headers.authorization == "secret" and echo.headers["x-api-key"] == "k")
+        assert(echo.headers.host == "first")
         local elsewhere = base:gsub("127.0.0.1", "localhost")
         echo = assert(http.get(base .. "/to/" .. elsewhere .. "/echo", options)).json()
-        assert(not echo.headers.authorization and not echo.headers.cookie and echo.headers.other == "kept")
+        assert(not echo.headers.authorization and not echo.headers.cookie and not echo.headers["x-api-key"])
+        assert(echo.headers.accept == "a/b" and echo.headers.host == elsewhere:match "//(.*)")
         for method, call in pairs { PUT = http.put, DELETE = http.delete, GET = http.get } do
           assert(assert(call(base .. "/echo")).json().method == method)
         end

@@ -239,6 +239,20 @@ describe("SIGHUP with another script", function()
     end)
   end
 
+  it("while the program starts is remembered: the new code takes over right after that", function()
+    local queue = rabbit.queue "signals"
+    local program = consumer.start(queue, version(1, 'log.info("loading") spin(1)'))
+    wait_log(program, { msg = "loading" })
+    consumer.write_handler(program.space, version(2))
+    hang_up(program)
+    local at = wait_log(program, { msg = "still starting: configuration and scripts are" })
+    wait_log(program, { msg = "reloaded: new workers have taken over" }, at)
+    consumer.fill(queue, 1)
+    consumer.wait_handled(program, 1)
+    assert_nothing_went_back(consumer.stop(program), 1)
+    assert.equal(1, #by_version(program)[2])
+  end)
+
   it("that is broken: the old code stays and the log says why, until the script is mended", function()
     local queue, count = rabbit.queue "signals", 2000
     consumer.fill(queue, count)

@@ -381,12 +381,31 @@ describe("the status listener", function()
         ["hello\n\n"] = 400,
         ["GET / HTTP/2.0\r\n\r\n"] = 400,
         ["GET /healthz HTTP/1.0\n\n"] = 200,
-        ["GET http://here/healthz HTTP/1.1\r\n\r\n"] = 200,
+        ["GET http://localhost/healthz HTTP/1.1\r\n\r\n"] = 200,
         ["DELETE /status HTTP/1.1\r\n\r\n"] = 405,
         ["GET / HTTP/1.1\r\nX: " .. ("x"):rep(8200) .. "\r\n\r\n"] = 431,
       } do
         assert.equal(code, assert(http.ask(address, request)).code, request:sub(1, 40))
       end
+      consumer.stop(program)
+    end)
+
+    -- A page whose own name was made to lead to this machine asks by that name (DNS rebinding).
+    it("tells nothing to who asks for another host, where it listens for this machine alone", function()
+      local program, address = start(consumer.TELL)
+      for host, code in pairs { ["evil.example"] = 421, ["evil.example:9464"] = 421, [address] = 200,
+        ["localhost:9464"] = 200, ["[::1]:1"] = 200 } do
+        local answer = assert(http.ask(address, ("GET /status HTTP/1.1\r\nHost: %s\r\n\r\n"):format(host)))
+        assert.equal(code, answer.code, host)
+        assert.equal(code == 421, answer.body:find("ask it as localhost", 1, true) ~= nil)
+      end
+      consumer.stop(program)
+      local queue = rabbit.queue "status"
+      program = consumer.start(queue, consumer.TELL, { ["status-listen"] = "0.0.0.0:0" })
+      local _, line = consumer.wait_consuming(program), assert(program:wait_log { msg = "status listens" })
+      local port = line.address:match ":(%d+)$"
+      local request = "GET /healthz HTTP/1.1\r\nHost: any.example\r\n\r\n"
+      assert.equal(200, assert(http.ask("127.0.0.1:" .. port, request)).code)
       consumer.stop(program)
     end)
 

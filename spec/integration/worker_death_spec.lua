@@ -61,6 +61,37 @@ describe("the death of a worker", function()
     consumer.assert_left(queue, 0)
   end)
 
+  -- Between their turns nobody knows which of the messages that wait has done it.
+  it("while many messages wait in it charges the one that is there at each death, and no other", function()
+    local queue = rabbit.queue "death"
+    consumer.fill(queue, 12)
+    local program = consumer.start(queue, [[
+      return function(order, message)
+        if order.id == 3 then log.info("deadly") sleep("1m") end
+        sleep("300ms")
+        handled(order, message)
+      end]], {
+        concurrency = 12, ["limits-deadline"] = "2m", ["retry-attempts"] = 2, ["retry-delay"] = "100ms",
+        ["max-messages"] = 13,
+      })
+    local deaths, at = 0, 0
+    local function is_told(msg) return msg == "deadly" or msg == "consumer stopped" end
+    while true do
+      local line, place = program:wait_log({ msg = is_told }, { after = at, timeout = consumer.PATIENCE })
+      if assert(line, place).msg == "consumer stopped" then break end
+      deaths, at = deaths + 1, place
+      assert.is_true(deaths <= 10, "the message is charged by no death")
+      kill_first_worker(program)
+    end
+    local counts = consumer.finish(program)
+    assert.same({ 11, 1, 1 }, { counts.acked, counts.rejected, counts.retried })
+    assert.equal(deaths, counts.worker_deaths)
+    for _, line in ipairs(consumer.told(program)) do
+      assert.equal(1, line.attempt, ("%d was charged"):format(line.id))
+    end
+    consumer.assert_left(queue, 0)
+  end)
+
   it("whose script loads no more stops neither the program nor others, until that is mended", function()
     local space, queue, other = workspace.new(), rabbit.queue "death", rabbit.queue "other"
     consumer.write_handler(space, WORK)

@@ -113,7 +113,7 @@ end
 ---@param method? string
 ---@return table|nil response, string|nil reason
 function http.get(address, path, method)
-  return http.ask(address, ("%s %s HTTP/1.1\r\nHost: spec\r\n\r\n"):format(method or "GET", path))
+  return http.ask(address, ("%s %s HTTP/1.1\r\nHost: %s\r\n\r\n"):format(method or "GET", path, address))
 end
 
 ---@param text string of /metrics

@@ -63,12 +63,33 @@ static void test_reset_begins_anew(void **state)
     assert_true(backoff_next_ns(&backoff) <= 2 * backoff.least_ns);
 }
 
+/* What ends again at once waits as long as what fails. */
+static void test_only_what_lasts_begins_anew(void **state)
+{
+    (void)state;
+    struct backoff backoff = cases[0];
+    for (unsigned i = 0; i < 4; i++) {
+        (void)backoff_next_ns(&backoff);
+        backoff_lasted(&backoff, BACKOFF_PROVED_NS);
+    }
+    assert_int_equal(backoff.failures, 4);
+    for (unsigned i = 0; i < 10; i++)
+        (void)backoff_next_ns(&backoff);
+    assert_true(backoff.waited_ns > 2 * BACKOFF_PROVED_NS);
+    backoff_lasted(&backoff, backoff.waited_ns);
+    assert_int_equal(backoff.failures, 14);
+    backoff_lasted(&backoff, backoff.waited_ns + 1);
+    assert_int_equal(backoff.failures, 0);
+    assert_true(backoff_next_ns(&backoff) <= backoff.least_ns);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_doubles_up_to_the_most),
         cmocka_unit_test(test_waits_are_spread),
         cmocka_unit_test(test_reset_begins_anew),
+        cmocka_unit_test(test_only_what_lasts_begins_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

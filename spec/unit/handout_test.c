@@ -787,6 +787,40 @@ static void test_rate(void **state)
     close_world();
 }
 
+/* Messages of which one has ended their worker are in small company, and what is younger waits for them. */
+static void test_suspects_are_parted(void **state)
+{
+    (void)state;
+    static const unsigned companies[] = { 2, 2, 2, 1, 1, 0, 0 };
+    open_world(2, SLOW_NS);
+    for (unsigned lane = 0; lane < 2; lane++) {
+        world.workers[lane].concurrency = 8;
+        buffer_init(&world.workers[lane].open, 4096);
+    }
+    for (size_t i = 0; i < COUNT_OF(companies); i++)
+        arrive_with(ENVELOPE_BYTES, 0)->company = companies[i];
+    run();
+    assert_int_equal(load(0), 2);
+    assert_int_equal(load(1), 1);
+    work_off(&world.peers[1]);
+    run();
+    assert_int_equal(load(1), 1);
+    work_off(&world.peers[1]);
+    run();
+    assert_int_equal(load(1), 1);
+    work_off(&world.peers[0]);
+    run();
+    assert_int_equal(load(0), 2);
+    assert_int_equal(load(1), 1);
+    assert_int_equal(world.ledger.held.count, 0);
+    for (unsigned lane = 0; lane < 2; lane++) {
+        work_off(&world.peers[lane]);
+        buffer_clear(&world.workers[lane].open);
+    }
+    assert_int_equal(world.settled, COUNT_OF(companies));
+    close_world();
+}
+
 /* The budget, not the rate, is what ends the program: its places are not used up by waiting. */
 static void test_rate_and_budget(void **state)
 {
@@ -805,6 +839,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_window),
+        cmocka_unit_test(test_suspects_are_parted),
         cmocka_unit_test(test_nothing_to_hand_out),
         cmocka_unit_test(test_unknown_workers_get_one_each),
         cmocka_unit_test(test_loads_are_even),

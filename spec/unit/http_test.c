@@ -49,6 +49,63 @@ static void test_requests(void **state)
     }
 }
 
+static const struct {
+    const char *bytes;
+    const char *host;
+} asked[] = {
+    { "GET / HTTP/1.1\r\n\r\n", "" },
+    { "GET http://host:1/status?a HTTP/1.1\r\nHost: a\n\r\n", "host:1" },
+    { "GET http://host HTTP/1.1\r\n\r\n", "host" },
+    { "GET / HTTP/1.1\r\nX: y\r\nhOST:\t box:9 \r\nHost: b\r\n\r\n", "box:9" },
+    { "GET / HTTP/1.1\nHost:\n\n", "" },
+    { "GET / HTTP/1.1\r\nHosts: a\r\n\r\nHost: b\r\n", "" },
+};
+
+static void test_whom_it_asks(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(asked); i++) {
+        struct http_request request;
+        assert_int_equal(http_next(slice_of(asked[i].bytes), &request), HTTP_REQUEST);
+        assert_bytes(request.host, slice_of(asked[i].host));
+    }
+}
+
+static const struct {
+    const char *host;
+    bool local;
+} hosts[] = {
+    { "", true },
+    { "localhost", true },
+    { "LocalHost:9464", true },
+    { "a.localhost:1", true },
+    { "127.0.0.1:9464", true },
+    { "10.1.2.3", true },
+    { "[::1]:9464", true },
+    { "[::1]", true },
+    { "Box:9464", true },
+    { "box.evil.example", false },
+    { "evil.example:9464", false },
+    { "localhost.evil.example", false },
+    { "notlocalhost", false },
+    { ".localhost", false },
+    { "127.0.0.1.evil.example", false },
+    { "user@evil.example", false },
+};
+
+static void test_hosts_of_this_machine(void **state)
+{
+    (void)state;
+    char longest[2000];
+    for (size_t i = 0; i < COUNT_OF(hosts); i++) {
+        if (http_host_is_local(slice_of(hosts[i].host), "box") != hosts[i].local)
+            fail_msg("%s", hosts[i].host);
+    }
+    memset(longest, 'x', sizeof longest);
+    assert_false(http_host_is_local((struct slice){ longest, sizeof longest }, "box"));
+    assert_false(http_host_is_local(BYTES("box\0.evil.example"), "box"));
+}
+
 static void test_piece_by_piece(void **state)
 {
     (void)state;
@@ -62,7 +119,7 @@ static void test_piece_by_piece(void **state)
 static void test_heads(void **state)
 {
     (void)state;
-    static const unsigned codes[] = { 200, 400, 404, 405, 431, 500, 503 };
+    static const unsigned codes[] = { 200, 400, 404, 405, 421, 431, 500, 503 };
     for (size_t i = 0; i < COUNT_OF(codes); i++) {
         struct buffer to;
         buffer_init(&to, HTTP_HEAD_MAX);
@@ -80,6 +137,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_whom_it_asks),
+        cmocka_unit_test(test_hosts_of_this_machine),
         cmocka_unit_test(test_piece_by_piece),
         cmocka_unit_test(test_heads),
     };

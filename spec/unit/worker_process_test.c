@@ -324,6 +324,50 @@ static void do_answer_out_of_turn(struct fake *fake)
     answer_another(fake, 1, 3);
 }
 
+/* Answers the messages from 1 on, each with its verdict. */
+static void answer_by(struct fake *fake, const uint8_t *verdicts, uint64_t count)
+{
+    struct slice rest;
+    fake_ready(fake);
+    struct wire_deliver deliver = fake_delivery(fake, &rest);
+    struct wire_result result = fake_ack(&deliver);
+    for (result.seq = 1; result.seq <= count; result.seq++) {
+        result.slot = deliver.slot + (uint32_t)(result.seq - deliver.seq);
+        result.verdict = verdicts[result.seq - 1];
+        fake_answer(fake, &result, "");
+    }
+    do_hang_at_start(fake);
+}
+
+static void do_return_unasked(struct fake *fake)
+{
+    static const uint8_t verdicts[] = { WIRE_RETURNED };
+    answer_by(fake, verdicts, COUNT_OF(verdicts));
+}
+
+static void do_return_others(struct fake *fake)
+{
+    static const uint8_t verdicts[] = { WIRE_OUT_OF_TIME, WIRE_RETURNED, WIRE_RETURNED };
+    answer_by(fake, verdicts, COUNT_OF(verdicts));
+}
+
+static void do_return_after_an_answer(struct fake *fake)
+{
+    static const uint8_t verdicts[] = { WIRE_ERROR, WIRE_ACK, WIRE_RETURNED };
+    answer_by(fake, verdicts, COUNT_OF(verdicts));
+}
+
+/* Names a message that it was never given, and dies. */
+static void do_lie_about_running(struct fake *fake)
+{
+    struct slice rest;
+    fake_ready(fake);
+    (void)fake_delivery(fake, &rest);
+    atomic_store(&fake->board->started, 2);
+    atomic_store(&fake->board->running, 77);
+    _exit(3);
+}
+
 /* Says on its page that what it is at has only just begun, or will. */
 
 static void do_begin_in_the_future(struct fake *fake)
@@ -395,6 +439,10 @@ static const struct behaviour behaviours[] = {
     { "answer unasked", do_answer_unasked },
     { "answer first twice", do_answer_first_twice },
     { "answer out of turn", do_answer_out_of_turn },
+    { "return unasked", do_return_unasked },
+    { "return others", do_return_others },
+    { "return after an answer", do_return_after_an_answer },
+    { "lie about running", do_lie_about_running },
     { "begin in the future", do_begin_in_the_future },
     { "begin for ever", do_begin_for_ever },
     { NULL, NULL },
@@ -757,6 +805,50 @@ static void test_answers_in_any_order(void **state)
     end();
 }
 
+static void spawn_with_three(const char *script)
+{
+    struct consumer_config config = config_for(script);
+    config.concurrency = 3;
+    spawn_with(&config);
+    RUN_UNTIL(told.ready);
+    assert_int_equal(deliver(3, 10), 3);
+}
+
+/* Messages come back uncharged only right behind one that has failed, and so ended the state of all. */
+static void test_messages_are_returned_behind_a_failure_only(void **state)
+{
+    (void)state;
+    spawn_with_three("return others");
+    RUN_UNTIL(told.count == 3);
+    assert_int_equal(told.gone, 0);
+    end();
+    spawn_with_three("return unasked");
+    run_until_gone();
+    assert_contains(worker->last_words, "no other had spoiled");
+    assert_int_equal(told.count, 0);
+    end();
+    spawn_with_three("return after an answer");
+    run_until_gone();
+    assert_contains(worker->last_words, "no other had spoiled");
+    assert_int_equal(told.count, 2);
+    end();
+}
+
+static void test_what_it_was_at_when_it_died(void **state)
+{
+    (void)state;
+    uint64_t seq;
+    spawn_with_three("lie about running");
+    run_until_gone();
+    assert_false(worker_running(worker, &seq));
+    assert_true(worker_has_begun(worker, 2));
+    assert_false(worker_has_begun(worker, 3));
+    atomic_store(&worker->board->running, 2);
+    assert_true(worker_running(worker, &seq));
+    assert_int_equal(seq, 2);
+    end();
+}
+
 static void test_leaks_are_told_when_asked(void **state)
 {
     (void)state;
@@ -919,6 +1011,8 @@ int main(int argc, char **argv)
         WITH_WORKERS(test_no_progress),
         WITH_WORKERS(test_lies_about_progress_do_not_help),
         WITH_WORKERS(test_answers_in_any_order),
+        WITH_WORKERS(test_messages_are_returned_behind_a_failure_only),
+        WITH_WORKERS(test_what_it_was_at_when_it_died),
         WITH_WORKERS(test_an_answer_that_was_not_read_yet_counts),
         WITH_WORKERS(test_a_program_that_is_none),
     };

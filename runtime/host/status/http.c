@@ -3,7 +3,10 @@
 
 #include "common/scripts.h"
 
+#include <arpa/inet.h>
+#include <netdb.h>
 #include <string.h>
+#include <strings.h>
 
 /* What is before the next blank; the rest begins behind it. False where there is none. */
 static bool take_word(struct slice *rest, struct slice *ret_word)
@@ -24,20 +27,23 @@ static bool begins_with(struct slice text, const char *words)
 }
 
 /* "/path?query", or what proxies are asked for: "http://host/path?query". */
-static struct slice path_of(struct slice target)
+static void take_target(struct slice target, struct http_request *request)
 {
     static const char scheme[] = "http://";
+    request->host = (struct slice){ .data = "", .size = 0 };
     if (begins_with(target, scheme)) {
         size_t skip = sizeof scheme - 1;
         while (skip < target.size && target.data[skip] != '/')
             skip++;
+        request->host =
+            (struct slice){ .data = target.data + sizeof scheme - 1, .size = skip - (sizeof scheme - 1) };
         target.data += skip;
         target.size -= skip;
     }
     const char *query = memchr(target.data, '?', target.size);
     if (query)
         target.size = (size_t)(query - target.data);
-    return target;
+    request->path = target;
 }
 
 static enum http_method method_of(struct slice word)
@@ -64,8 +70,44 @@ static bool parse_line(struct slice line, struct http_request *request)
     if (line.size != strlen("HTTP/1.1") || !begins_with(line, "HTTP/1."))
         return false;
     request->method = method_of(method);
-    request->path = path_of(target);
+    take_target(target, request);
     return true;
+}
+
+static bool is_blank(char byte)
+{
+    return byte == ' ' || byte == '\t' || byte == '\r';
+}
+
+static struct slice without_blanks(struct slice text)
+{
+    while (text.size > 0 && is_blank(*text.data)) {
+        text.data++;
+        text.size--;
+    }
+    while (text.size > 0 && is_blank(text.data[text.size - 1]))
+        text.size--;
+    return text;
+}
+
+/* The first header Host of these lines, up to the empty one. */
+static struct slice find_host(struct slice lines)
+{
+    static const char name[] = "host:";
+    const char *end;
+    while ((end = memchr(lines.data, '\n', lines.size))) {
+        struct slice line = { .data = lines.data, .size = (size_t)(end - lines.data) };
+        if (without_blanks(line).size == 0)
+            break;
+        if (line.size >= sizeof name - 1 && strncasecmp(line.data, name, sizeof name - 1) == 0) {
+            line.data += sizeof name - 1;
+            line.size -= sizeof name - 1;
+            return without_blanks(line);
+        }
+        lines.data += line.size + 1;
+        lines.size -= line.size + 1;
+    }
+    return (struct slice){ .data = "", .size = 0 };
 }
 
 /* Noise is told from a request before its line has ended. */
@@ -101,8 +143,42 @@ enum http_next http_next(struct slice bytes, struct http_request *request)
     if (!parse_line(line, request))
         return HTTP_BROKEN;
     size_t used = (size_t)(end - bytes.data) + 1;
-    return has_ended((struct slice){ .data = bytes.data + used, .size = bytes.size - used }) ? HTTP_REQUEST
-                                                                                             : HTTP_MORE;
+    struct slice rest = { .data = bytes.data + used, .size = bytes.size - used };
+    if (!has_ended(rest))
+        return HTTP_MORE;
+    if (request->host.size == 0)
+        request->host = find_host(rest);
+    return HTTP_REQUEST;
+}
+
+/* "name" of "name:port", "address" of "[address]:port"; false where it is longer than any name. */
+static bool copy_name(struct slice host, char name[NI_MAXHOST])
+{
+    const char *end = memchr(host.data, host.size > 0 && *host.data == '[' ? ']' : ':', host.size);
+    if (end)
+        host.size = (size_t)(end - host.data);
+    if (host.size > 0 && *host.data == '[') {
+        host.data++;
+        host.size--;
+    }
+    if (host.size >= NI_MAXHOST || memchr(host.data, '\0', host.size))
+        return false;
+    memcpy(name, host.data, host.size);
+    name[host.size] = '\0';
+    return true;
+}
+
+bool http_host_is_local(struct slice host, const char *own)
+{
+    static const char below[] = ".localhost";
+    unsigned char address[sizeof(struct in6_addr)];
+    char name[NI_MAXHOST];
+    if (!copy_name(host, name))
+        return false;
+    size_t size = strlen(name);
+    return size == 0 || strcasecmp(name, "localhost") == 0 || strcasecmp(name, own) == 0 ||
+           (size > sizeof below - 1 && strcasecmp(name + size - (sizeof below - 1), below) == 0) ||
+           inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
 }
 
 const char *http_phrase(unsigned code)
@@ -116,6 +192,8 @@ const char *http_phrase(unsigned code)
         return "Not Found";
     case 405:
         return "Method Not Allowed";
+    case 421:
+        return "Misdirected Request";
     case 431:
         return "Request Header Fields Too Large";
     case 503:

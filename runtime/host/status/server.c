@@ -134,7 +134,8 @@ static void send_answer(struct server_client *client)
     }
 }
 
-static void set_plain(struct answer *answer, unsigned code)
+/* The phrase, or a sentence where one is given. */
+static void set_plain(struct answer *answer, unsigned code, const char *sentence)
 {
     static const size_t limit_bytes = 256;
     answer->code = code;
@@ -142,7 +143,7 @@ static void set_plain(struct answer *answer, unsigned code)
     answer->document = document_new(limit_bytes);
     if (!answer->document)
         return;
-    (void)buffer_printf(&answer->document->text, "%s\n", http_phrase(code));
+    (void)buffer_printf(&answer->document->text, "%s\n", sentence ? sentence : http_phrase(code));
     document_seal(answer->document);
 }
 
@@ -167,10 +168,10 @@ static void begin_answer(struct server_client *client, const struct answer *answ
     send_answer(client);
 }
 
-static void refuse(struct server_client *client, unsigned code)
+static void refuse(struct server_client *client, unsigned code, const char *sentence)
 {
     struct answer answer;
-    set_plain(&answer, code);
+    set_plain(&answer, code, sentence);
     begin_answer(client, &answer, true);
 }
 
@@ -178,13 +179,19 @@ static void answer_request(struct server_client *client, const struct http_reque
 {
     struct server *server = client->server;
     struct answer answer = { .code = 404 };
+    if (server->is_local && !http_host_is_local(request->host, server->host)) {
+        refuse(client, 421,
+               "This listener is for its own machine: ask it as localhost or by its address. For others let "
+               "status.listen be an address of the network.");
+        return;
+    }
     if (request->method == HTTP_OTHER) {
-        refuse(client, 405);
+        refuse(client, 405, NULL);
         return;
     }
     server->respond(server->owner, request->path, &answer);
     if (answer.code == 404)
-        set_plain(&answer, 404);
+        set_plain(&answer, 404, NULL);
     begin_answer(client, &answer, request->method == HTTP_GET);
 }
 
@@ -205,11 +212,11 @@ static void hear(struct server_client *client)
         answer_request(client, &request);
         break;
     case HTTP_BROKEN:
-        refuse(client, 400);
+        refuse(client, 400, NULL);
         break;
     case HTTP_MORE:
         if (client->request_bytes == sizeof client->request)
-            refuse(client, 431);
+            refuse(client, 431, NULL);
         break;
     }
 }
@@ -344,11 +351,11 @@ static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 /* Life */
 
 /* "host:port" or "[address]:port", which the configuration has checked. */
-static bool split(const char *listen, char host[NI_MAXHOST], const char **ret_port)
+static bool split(const char *listen, char host[SERVER_HOST_MAX], const char **ret_port)
 {
     const char *colon = strrchr(listen, ':');
     size_t size = colon ? (size_t)(colon - listen) : 0;
-    if (!colon || size >= NI_MAXHOST)
+    if (!colon || size >= SERVER_HOST_MAX)
         return false;
     if (size >= 2 && *listen == '[' && listen[size - 1] == ']') {
         listen++;
@@ -377,7 +384,17 @@ static int listen_on(const struct addrinfo *address)
     return -1;
 }
 
-static void name_address(int fd, char name[SERVER_NAME_MAX])
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+    struct in6_addr v6;
+    struct in_addr v4;
+    memcpy(&v4, &((const struct sockaddr_in *)address)->sin_addr, sizeof v4);
+    memcpy(&v6, &((const struct sockaddr_in6 *)address)->sin6_addr, sizeof v6);
+    return address->ss_family == AF_INET ? ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET
+                                         : IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+static void name_address(int fd, struct server *server)
 {
     struct sockaddr_storage address = { 0 };
     socklen_t size = sizeof address;
@@ -386,8 +403,9 @@ static void name_address(int fd, char name[SERVER_NAME_MAX])
     (void)getsockname(fd, (struct sockaddr *)&address, &size);
     (void)getnameinfo((struct sockaddr *)&address, size, host, sizeof host, port, sizeof port,
                       NI_NUMERICHOST | NI_NUMERICSERV);
-    (void)snprintf(name, SERVER_NAME_MAX, address.ss_family == AF_INET6 ? "[%.48s]:%s" : "%.48s:%s", host,
-                   port);
+    server->is_local = is_loopback(&address);
+    (void)snprintf(server->name, sizeof server->name,
+                   address.ss_family == AF_INET6 ? "[%.48s]:%s" : "%.48s:%s", host, port);
 }
 
 /* The first of the host's addresses that can be had. */
@@ -395,7 +413,7 @@ static int open_socket(const char *listen, struct error *error)
 {
     const struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
     struct addrinfo *found = NULL;
-    char host[NI_MAXHOST];
+    char host[SERVER_HOST_MAX];
     const char *port;
     int fd = -1;
     int problem = split(listen, host, &port) ? getaddrinfo(host, port, &hints, &found) : EAI_NONAME;
@@ -417,12 +435,14 @@ static int open_socket(const char *listen, struct error *error)
 
 bool server_open(struct server *server, struct ev_loop *loop, const char *listen, struct error *error)
 {
+    const char *port;
     int fd = open_socket(listen, error);
     if (fd < 0)
         return false;
     server->loop = loop;
     server->fd = fd;
-    name_address(fd, server->name);
+    name_address(fd, server);
+    (void)split(listen, server->host, &port);
     ev_io_init(&server->acceptable, on_acceptable, fd, EV_READ);
     ev_init(&server->resume, on_resume);
     ev_set_priority(&server->acceptable, PRIORITY);

@@ -4,7 +4,10 @@
  * bounded. There are SERVER_CLIENTS_MAX of them, and SERVER_ADDRESS_MAX from one address; who comes when all
  * places are taken gets that of the oldest. Each ends when SERVER_LIFE_NS are over, whatever it is at, and
  * SERVER_PER_SECOND begin in a second; more wait in the kernel. Its watchers come after all others in a turn
- * of the loop. */
+ * of the loop.
+ *
+ * One that listens on loopback is for this machine, and so are the names by which it may be asked: a page in
+ * a browser here, whose own name has been made to lead here, would read it otherwise. */
 #ifndef HOST_STATUS_SERVER_H
 #define HOST_STATUS_SERVER_H
 
@@ -24,7 +27,8 @@ enum {
     SERVER_CLIENTS_MAX = 64,
     SERVER_ADDRESS_MAX = 32,
     SERVER_PER_SECOND = 200,
-    SERVER_NAME_MAX = 64, /* "[address]:port" */
+    SERVER_NAME_MAX = 64,   /* "[address]:port" */
+    SERVER_HOST_MAX = 1025, /* NI_MAXHOST */
 };
 
 /* What is sent; several clients may be sent the same at once. */
@@ -53,6 +57,8 @@ struct server {
     void *owner;
     int fd;                     /* valid when loop is not NULL */
     char name[SERVER_NAME_MAX]; /* where it listens */
+    char host[SERVER_HOST_MAX]; /* the same as it was asked for, without the port */
+    bool is_local;              /* for this machine alone: who asks for another host is refused */
     struct server_client *oldest;
     struct server_client *newest;
     unsigned client_count;

@@ -1,8 +1,7 @@
 -- Reads a journal of messages, and says what became of them. It knows nothing of who moved them: whoever
 -- publishes writes down what, whoever looks where they should arrive writes down what is there. Lines:
 --
---     published ID PLACE STREAM     it belongs into this place, and in turn with others of its stream; "-": of
---                                   none
+--     published ID PLACE STREAM     it belongs there, in turn with others of its stream; "-" is none
 --     handled ID PLACE in-place     it arrived there
 --     handled ID PLACE put-back     the same, but not in its turn: it had to be tried again
 --     again                         all that was handled follows once more, from the beginning

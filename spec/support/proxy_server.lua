@@ -58,16 +58,17 @@ end
 
 -- On a port below those that the kernel gives away. (lua-posix's getsockname does not always tell the port.)
 local function listen(callback)
-  local fd, port = assert(socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0))
+  local fd = assert(socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0))
+  local address = { family = socket.AF_INET, addr = "127.0.0.1" }
   repeat
-    port = math.random(20000, 32000)
-  until socket.bind(fd, { family = socket.AF_INET, addr = "127.0.0.1", port = port })
+    address.port = math.random(20000, 32000)
+  until socket.bind(fd, address)
   assert(socket.listen(fd, 128))
   plug_new(fd, function()
     local accepted = socket.accept(fd)
     if accepted then callback(accepted) end
   end)
-  return port
+  return address.port
 end
 
 -- A way is one direction of a link: bytes from one plug to the other.

@@ -14,6 +14,9 @@ local TOLERANCE_BYTES = 512 * 1024
 local TOLERANCE_SHARE = 0.03 -- of what it has
 local MIB = 1024 * 1024
 
+---So many samples, in even steps, are enough to judge by.
+slope.enough = math.ceil(WINDOWS * SAMPLES_LEAST / (1 - WARM_UP_SHARE)) + WINDOWS
+
 -- The samples after the warm-up.
 local function settled(samples)
   local first, last = samples[1], samples[#samples]

@@ -177,18 +177,19 @@ local function finish(self)
   assert(self.program:wait(consumer.PATIENCE) == 0, self.program:stderr():sub(-2000))
 end
 
----@param options { seconds: number, leak?: boolean, tell: fun(line: string) }
+---@param options { seconds: number, leak?: boolean, tell: fun(line: string) } it takes longer where the
+---  machine is too slow for enough samples
 ---@return { complaints: string[], rows: string[][], published: integer } rows: one for a process, as `head`
 function soak.run(options)
   local self = start(options.leak)
   local began, interval = linux.now(), math.min(options.seconds / SAMPLES, INTERVAL_MOST)
-  local ends, sample_at, line_at = began + options.seconds, began, began
-  while linux.now() < ends do
+  local ends, sample_at, line_at, samples = began + options.seconds, began, began, 0
+  while linux.now() < ends or samples < slope.enough do
     local now = linux.now()
     tick(self)
     if now >= sample_at then
       local status = sample_all(self, now - began)
-      sample_at = now + interval
+      sample_at, samples = now + interval, samples + 1
       if now >= line_at then
         tell_progress(self, options.tell, now - began, status)
         line_at = now + options.seconds / LINES

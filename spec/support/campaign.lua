@@ -51,6 +51,8 @@ local CONFIGURATION = [[
   return { broker = { url = %q, heartbeat = %q }, consumers = { %s } }
 ]]
 
+local LISTENING = { ["status-listen"] = "127.0.0.1:0" }
+
 local campaign = {}
 
 local Campaign = {}
@@ -71,7 +73,7 @@ local function configuration(self)
 end
 
 function Campaign:start()
-  self.program = consumer.start_configured(self.space, { ["status-listen"] = "127.0.0.1:0" })
+  self.program, self.log_checked = consumer.start_configured(self.space, LISTENING), 0
   consumer.wait_consuming(self.program)
   local listening = { msg = "status listens" }
   self.address = assert(self.program:wait_log(listening, { timeout = consumer.PATIENCE })).address
@@ -215,6 +217,19 @@ local function tell_round(self, names, flying, twice, allowed, seconds)
     table.concat(names, ", then "), table.concat(flying, " and "), twice, allowed, seconds))
 end
 
+local INJECTED_TAG = "9223372036854775807" -- of support/fault_kinds.lua
+
+-- A tag that the broker does not know belongs to another channel, where it names another message.
+local function check_log(self)
+  local log = self.program:stderr()
+  for tag in log:sub(self.log_checked + 1):gmatch "unknown delivery tag (%d+)" do
+    if tag ~= INJECTED_TAG then
+      self.complaints[#self.complaints + 1] = ("delivery tag %s was settled on another channel"):format(tag)
+    end
+  end
+  self.log_checked = #log
+end
+
 ---One thing after the other goes wrong under a load; then all of it must arrive.
 ---@param self table
 ---@param faults table[] kinds
@@ -231,6 +246,7 @@ local function round(self, faults)
     self.counts[kind.name] = (self.counts[kind.name] or 0) + 1
   end
   local settled = settle(self)
+  check_log(self)
   local twice = self.checker:twice() - before
   tell_round(self, names, flying, twice, allowed, linux.now() - began)
   if twice > allowed then

@@ -65,7 +65,7 @@ local function configuration(self)
     ("consumer(%q, %d, { workers = 3, ordering = %q })"):format(self.queue, PREFETCH,
       self.single and "header:stream" or "none"),
     ("consumer(%q, %d, { declare = { durable = true } })"):format(self.side, SIDE_PREFETCH),
-    self.single and ("consumer(%q, %d, {})"):format(self.single, SINGLE_PREFETCH),
+    self.single and ("consumer(%q, %d, {})"):format(self.single, SINGLE_PREFETCH) or nil,
   }
   local url = self.proxy and rabbit.url:gsub(":" .. rabbit.port, ":" .. self.proxy.port) or rabbit.url
   return CONFIGURATION:format(self.dead, DELAY_MS .. "ms", url, self.proxy and "2s" or "60s",
@@ -265,7 +265,7 @@ local function open(options)
     ["x-single-active-consumer"] = options.ordered or nil } }
   self.queue, self.out = rabbit.queue("faults", declared), rabbit.queue "out"
   self.dead, self.side = rabbit.name "faults-dead", rabbit.name "side"
-  self.single = options.ordered and rabbit.queue("single", declared)
+  self.single = options.ordered and rabbit.queue("single", declared) or nil
   self.proxy = options.network and proxy.start(rabbit.port)
   self.journal_path = self.space.path .. "/journal"
   self.journal = assert(io.open(self.journal_path, "w"))

@@ -5,8 +5,9 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 FUZZ_SECONDS ?= 30
-FAULTS ?= 40
+FAULTS ?= 200
 SEED ?=
+SOAK ?= 10m
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -176,7 +177,7 @@ $(CJSON): $(CJSON_ARCHIVE) Makefile
 
 .SECONDARY:
 .PHONY: FORCE build debug asan unit test bench-programs demo-programs unit-programs test-programs check \
-  check-c check-lua check-shell check-habits format demo fuzz fuzz-programs faults bench install uninstall clean \
+  check-c check-lua check-shell check-habits format demo fuzz fuzz-programs faults soak bench install uninstall clean \
   bootstrap help
 FORCE:
 
@@ -228,9 +229,13 @@ fuzz: ## install clang where it is missing, and run each fuzz target for FUZZ_SE
 fuzz-programs: $(FUZZERS_fuzz)
 	@:
 
-faults: ## three campaigns of FAULTS (40) random faults under load, from SEED (any)
+faults: ## FAULTS (200) random faults under load, in four campaigns, from SEED (any)
 	$(Q)$(again) demo-programs
 	$(Q)scripts/dev/faults $(FAULTS) $(SEED)
+
+soak: ## everything that handlers do, for SOAK (10m), and whether a process grows
+	$(Q)$(again) demo-programs
+	$(Q)scripts/dev/soak $(SOAK)
 
 bench: ## install what is missing, build, and measure what it costs on this machine
 	$(Q)scripts/dev/bootstrap demo

@@ -459,9 +459,10 @@ static bool program_init(struct program *program, const struct config *config, s
     program->shared = shared_config_new(config, NULL);
     if (!program->shared)
         return error_set(error, ERROR_FAILED, "no memory");
-    /* A peer that goes away is an error of the call that writes to it, not the end of the program. */
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
-        return error_set(error, ERROR_FAILED, "cannot ignore SIGPIPE");
+    /* A peer that goes away, or a log that may not grow any more, is an error of the call that writes to it,
+     * not the end of the program. */
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+        return error_set(error, ERROR_FAILED, "cannot ignore SIGPIPE and SIGXFSZ");
     init_watchers(program);
     if (!broker_init(&program->broker, program->loop, &config->broker, "consuming",
                      config->broker.max_channels, error) ||

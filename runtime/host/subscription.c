@@ -161,8 +161,10 @@ static const char *advice_for(const struct subscription *subscription, unsigned 
                                                        "= { durable = true, max_length = 100000 }` "
                                                        "to the consumer";
     case REPLY_PRECONDITION_FAILED:
-        return "the queue exists with other properties: make `declare` say what it has, or delete the queue, "
-               "or leave `declare` out";
+        return subscription->state == SUBSCRIPTION_DECLARING
+                   ? "the queue exists with other properties: make `declare` say what it has, or delete the "
+                     "queue, or leave `declare` out"
+                   : "see the broker's log";
     case REPLY_ACCESS_REFUSED:
         return "give the user configure, write and read permission on the queue";
     case REPLY_RESOURCE_LOCKED:
@@ -284,6 +286,13 @@ static void advance(struct subscription *subscription, const struct event *event
     }
 }
 
+/* What a channel that the broker has closed was sending still comes behind the close. It is another's to
+ * settle: its tags mean nothing, or other messages, on the channel that follows. */
+static bool is_of_this_channel(const struct subscription *subscription)
+{
+    return subscription->channel_open && subscription->state != SUBSCRIPTION_OPENING;
+}
+
 static void on_event(void *owner, const struct event *event)
 {
     struct subscription *subscription = owner;
@@ -291,7 +300,8 @@ static void on_event(void *owner, const struct event *event)
     case EVENT_DELIVER:
     case EVENT_HEADER:
     case EVENT_BODY:
-        subscription->events->content(subscription->owner, event);
+        if (is_of_this_channel(subscription))
+            subscription->events->content(subscription->owner, event);
         break;
     case EVENT_CHANNEL_CLOSED:
         channel_is_closed(subscription, event);

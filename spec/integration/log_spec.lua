@@ -1,6 +1,11 @@
--- What repeats is bounded in the log, and what was left out is counted.
+-- What repeats is bounded in the log, and what was left out is counted. Where no line can be written messages
+-- are handled all the same.
 local consumer = require "support.consumer"
+local linux = require "support.linux"
+local moonrabbit = require "support.moonrabbit"
+local process = require "support.process"
 local rabbit = require "support.rabbit"
+local workspace = require "support.workspace"
 
 describe("the log", function()
   after_each(require "support.cleanup")
@@ -27,7 +32,9 @@ describe("the log", function()
     local queue = rabbit.queue "log"
     consumer.fill(queue, count)
     flags["memory-interval"] = "100ms"
-    return consumer.start(queue, handler, flags)
+    local program = consumer.start(queue, handler, flags)
+    program.queue = queue
+    return program
   end
 
   it("has so many lines of handlers in a second as log.handler_lines says", function()
@@ -56,5 +63,29 @@ describe("the log", function()
       "lines that said the same of other publications", 300)
     consumer.stop(program)
     assert.is_true(written < 150, written .. " lines")
+  end)
+
+  -- The kernel's answer to a line too many was SIGXFSZ, by which the program died.
+  it("may reach the longest that a file may be: the program goes on, and tells it all later", function()
+    local program = start("return handled", { prefetch = 100 }, 1000)
+    consumer.wait_handled(program, 10)
+    linux.limit_files(program.pid, 4096)
+    assert(rabbit.eventually(function()
+      local counts = assert(rabbit.counts(program.queue))
+      return counts.ready + counts.unacked == 0
+    end))
+    linux.limit_files(program.pid)
+    assert(program:kill "TERM")
+    assert.equal(1000, consumer.finish(program).acked)
+  end)
+
+  it("may be on a disk that is full", function()
+    local queue, space = rabbit.queue "log", workspace.new()
+    consumer.fill(queue, 1000)
+    local result = process.run { "sh", "-c", 'exec "$0" "$@" 2>/dev/full', moonrabbit.path, "run",
+      consumer.write_handler(space, "return handled"), "--queue", queue, "--broker", rabbit.url,
+      "--max-messages", "1000" }
+    assert.equal(0, result.code)
+    consumer.assert_left(queue, 0)
   end)
 end)

@@ -1,9 +1,10 @@
 -- What the integration specs stand on, tried on its own: the AMQP client, child processes, the private
--- broker, workspaces, and the reading of the program's log.
+-- broker, the proxy before it, workspaces, and the reading of the program's log.
 local amqp = require "amqp"
 local linux = require "support.linux"
 local moonrabbit = require "support.moonrabbit"
 local process = require "support.process"
+local proxy = require "support.proxy"
 local rabbit = require "support.rabbit"
 local unistd = require "posix.unistd"
 local workspace = require "support.workspace"
@@ -420,6 +421,79 @@ describe("support.rabbit", function()
     local output, reason = rabbit.ctl("no_such_command")
     assert.is_nil(output)
     assert.matches("no_such_command", reason)
+  end)
+end)
+
+describe("support.proxy", function()
+  local net, connection, queue
+
+  before_each(function()
+    net = proxy.start(rabbit.port)
+    connection = assert(rabbit.connect { port = net.port, timeout = 2 })
+    queue = rabbit.queue "proxy"
+    assert(connection:confirm_select())
+  end)
+
+  after_each(require "support.cleanup")
+
+  local function seconds_of(act)
+    local began = linux.now()
+    act()
+    return linux.now() - began
+  end
+
+  local function publish(bytes) return connection:publish("", queue, ("x"):rep(bytes or 1)) end
+
+  it("passes what each side says", function()
+    for _ = 1, 100 do assert(publish(10000)) end
+    assert.equal(100, rabbit.queue_info(queue).messages)
+    assert.equal(10000, #assert(connection:get(queue)).body)
+  end)
+
+  it("delays and throttles, until it passes again", function()
+    net:tell("delay", 200)
+    assert.is_true(seconds_of(function() assert(publish()) end) >= 0.4)
+    net:tell "pass"
+    net:tell("throttle", 20000)
+    assert.is_true(seconds_of(function() assert(publish(10000)) end) >= 0.5)
+    net:tell "pass"
+    assert(publish(1000000))
+  end)
+
+  it("cuts at once, and in the middle of what is sent", function()
+    net:tell("cut", 5000)
+    assert.equal(1, net:dying())
+    assert.is_nil((publish(10000)))
+    assert.equal(0, net:dying())
+    connection = assert(rabbit.connect { port = net.port })
+    net:tell "cut"
+    assert.is_nil((connection:queue_info(queue)))
+    assert.equal(0, rabbit.queue_info(queue).messages)
+  end)
+
+  for _, way in ipairs { "up", "down" } do
+    it("loses what goes " .. way .. " without a word, and lets new connections through", function()
+      net:tell("hole", way)
+      assert.is_nil((publish()))
+      assert.equal(way == "down" and 1 or 0, rabbit.queue_info(queue).messages)
+      assert(assert(rabbit.connect { port = net.port }):queue_info(queue))
+    end)
+  end
+
+  it("keeps a half-open connection until both sides have gone", function()
+    net:tell("hole", "both")
+    assert.equal(1, net:dying())
+    connection:close()
+    assert.equal(1, net:dying())
+    net:tell "cut"
+    assert.equal(0, net:dying())
+  end)
+
+  it("slips in a frame over which the broker closes the channel", function()
+    net:tell("inject", "0100010000000d003c00507fffffffffffffff00ce")
+    local _, reason = connection:queue_info(queue)
+    assert.matches("unknown delivery tag", reason)
+    assert(connection:queue_info(queue)) -- the connection stands
   end)
 end)
 

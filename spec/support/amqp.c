@@ -767,6 +767,18 @@ static bool message_read(lua_State *L, struct connection *connection, bool typed
     return true;
 }
 
+/* The option `ack`, true where it is not given. */
+static bool option_ack(lua_State *L, int options)
+{
+    if (lua_isnil(L, options)) {
+        return true;
+    }
+    lua_getfield(L, options, "ack");
+    bool ack = lua_isnil(L, -1) || lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return ack;
+}
+
 /* connection:get(queue [, { ack = true, fields = false }])
  *     -> nil | { body=, routing_key=, exchange=, redelivered=, message_count=, properties= }
  * ack = false leaves the message unacked until the connection closes; fields = true gives the headers as
@@ -780,12 +792,7 @@ static int connection_get(lua_State *L)
     }
     lua_settop(L, 3);
     bool typed = option_true(L, 3, "fields");
-    bool ack = true;
-    if (!lua_isnil(L, 3)) {
-        lua_getfield(L, 3, "ack");
-        ack = lua_isnil(L, -1) || lua_toboolean(L, -1);
-    }
-    amqp_rpc_reply_t reply = amqp_basic_get(connection->state, CHANNEL, queue, ack);
+    amqp_rpc_reply_t reply = amqp_basic_get(connection->state, CHANNEL, queue, option_ack(L, 3));
     if (!succeeded(L, connection, reply)) {
         return FAILURE;
     }
@@ -797,10 +804,10 @@ static int connection_get(lua_State *L)
     return message_read(L, connection, typed) ? 1 : FAILURE;
 }
 
-static bool gets_sent(lua_State *L, struct connection *connection, amqp_bytes_t queue, int count)
+static bool gets_sent(lua_State *L, struct connection *connection, amqp_bytes_t queue, bool ack)
 {
-    amqp_basic_get_t get = { .queue = queue, .no_ack = true };
-    for (int i = 0; i < count; i++) {
+    amqp_basic_get_t get = { .queue = queue, .no_ack = ack };
+    for (int i = 0; i < GETS_AHEAD; i++) {
         int status = amqp_send_method(connection->state, CHANNEL, AMQP_BASIC_GET_METHOD, &get);
         if (status != AMQP_STATUS_OK) {
             return library_failed(L, connection, status);
@@ -836,7 +843,8 @@ static enum answer get_answered(lua_State *L, struct connection *connection, boo
     }
 }
 
-/* connection:drain(queue [, { fields = false }]) -> array of all messages there, acked, as get gives them */
+/* connection:drain(queue [, { ack = true, fields = false }]) -> array of all messages there, as get gives
+ * them */
 static int connection_drain(lua_State *L)
 {
     struct connection *connection = connection_check(L);
@@ -846,12 +854,13 @@ static int connection_drain(lua_State *L)
     }
     lua_settop(L, 3);
     bool typed = option_true(L, 3, "fields");
+    bool ack = option_ack(L, 3);
     enum answer answer = ANSWER_MESSAGE;
     int count = 0;
 
     lua_newtable(L);
     while (answer == ANSWER_MESSAGE) {
-        if (!gets_sent(L, connection, queue, GETS_AHEAD)) {
+        if (!gets_sent(L, connection, queue, ack)) {
             return FAILURE;
         }
         for (int i = 0; i < GETS_AHEAD; i++) {

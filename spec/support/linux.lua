@@ -10,6 +10,8 @@ ffi.cdef [[
   int inotify_init1(int flags);
   int inotify_add_watch(int fd, const char *path, uint32_t mask);
   int prctl(int option, ...);
+  struct moonrabbit_rlimit { unsigned long soft, hard; };
+  int prlimit(int pid, int resource, const struct moonrabbit_rlimit *set, struct moonrabbit_rlimit *get);
   long read(int fd, void *buffer, size_t size);
   long readlink(const char *path, char *buffer, size_t size);
   char *strerror(int error);
@@ -27,6 +29,7 @@ local IN_NONBLOCK_CLOEXEC = 0x80800
 local IN_MODIFY = 0x2
 local PR_SET_PDEATHSIG = 1
 local WNOHANG = 1
+local RLIMIT_FSIZE = 1
 local PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
 local SECCOMP_MODE_FILTER = 2
 local SYS_PRCTL = jit.arch == "x64" and 157 or 167
@@ -135,6 +138,17 @@ end
 ---@param signal integer
 function linux.die_with_parent(signal)
   checked("prctl", ffi.C.prctl(PR_SET_PDEATHSIG, ffi.cast("unsigned long", signal)))
+end
+
+local file_limit = ffi.new("struct moonrabbit_rlimit")
+
+---How long files of another process may become, from now on: what it writes beyond fails, as on a full disk.
+---@param pid integer
+---@param bytes? integer as long as they could, if not given
+function linux.limit_files(pid, bytes)
+  checked("prlimit", ffi.C.prlimit(pid, RLIMIT_FSIZE, nil, file_limit))
+  file_limit.soft = bytes or file_limit.hard
+  checked("prlimit", ffi.C.prlimit(pid, RLIMIT_FSIZE, file_limit, nil))
 end
 
 -- Of a filter for the kernel: load a word of what is known of the call, compare it, answer.

@@ -232,8 +232,8 @@ faults: ## three campaigns of FAULTS (40) random faults under load, from SEED (a
 	$(Q)$(again) demo-programs
 	$(Q)scripts/dev/faults $(FAULTS) $(SEED)
 
-bench: ## install what is missing, build, and measure what it costs on this machine
-	$(Q)scripts/dev/bootstrap demo
+bench: ## install what is missing, peers included, build, and measure what it costs on this machine
+	$(Q)scripts/dev/bootstrap bench
 	$(Q)$(again) bench-programs
 	$(Q)scripts/dev/bench
 

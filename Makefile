@@ -237,8 +237,8 @@ soak: ## everything that handlers do, for SOAK (10m), and whether a process grow
 	$(Q)$(again) demo-programs
 	$(Q)scripts/dev/soak $(SOAK)
 
-bench: ## install what is missing, build, and measure what it costs on this machine
-	$(Q)scripts/dev/bootstrap demo
+bench: ## install what is missing, peers included, build, and measure what it costs on this machine
+	$(Q)scripts/dev/bootstrap bench
 	$(Q)$(again) bench-programs
 	$(Q)scripts/dev/bench
 

@@ -6,6 +6,8 @@
 local cjson = require "cjson"
 local dirent = require "posix.dirent"
 local bench = require "support.bench"
+local chart = require "support.bench_chart"
+local json_text = require "support.json_text"
 
 local FOLDER = "spec/bench"
 
@@ -44,7 +46,7 @@ local function read_arguments(words)
     local name = words[at]:match("^%-%-(%a+)$")
     if name == "list" then
       options.list = true
-    elseif name == "json" or name == "rounds" then
+    elseif name == "json" or name == "rounds" or name == "chart" then
       at = at + 1
       options[name] = words[at] or fail("--%s wants a value", name)
     elseif words[at]:sub(1, 1) == "-" then
@@ -84,16 +86,29 @@ local function run(name)
   return nil
 end
 
-local function write_json(path, report)
+local function write(path, text)
   local file, problem = io.open(path, "w")
   if not file then fail("%s", problem) end
-  assert(file:write(cjson.encode(report), "\n"))
+  assert(file:write(text))
   assert(file:close())
+end
+
+-- FILE.json becomes FILE.svg.
+local function draw(path)
+  local file, problem = io.open(path)
+  if not file then fail("%s", problem) end
+  local done, report = pcall(cjson.decode, file:read("*a"))
+  file:close()
+  local svg, missing
+  if done then svg, missing = chart.draw(report) end
+  if not svg then fail("%s is no report of bench --json: %s", path, missing or report) end
+  write(path:gsub("%.json$", "") .. ".svg", svg)
 end
 
 local function main(words)
   local options = read_arguments(words)
   if options.list then return list() end
+  if options.chart then return draw(options.chart) end
   bench.rounds = tonumber(options.rounds or bench.rounds) or fail("--rounds wants a number")
   local names = #options.sections > 0 and options.sections or all_sections()
   local report = { date = os.date("!%Y-%m-%dT%H:%M:%SZ"), machine = machine(), sections = {} }
@@ -106,7 +121,7 @@ local function main(words)
   end
   report.claims = bench.claims()
   bench.tell_claims()
-  if options.json then write_json(options.json, report) end
+  if options.json then write(options.json, json_text.encode(report)) end
   os.exit(failed and 1 or 0)
 end
 

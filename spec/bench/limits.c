@@ -7,15 +7,9 @@
  * beginning and ending the limits around a message, which is in both. And how many system calls a worker
  * process made for so many messages: a tracer counts them. */
 #include "worker_load.h"
-
-#include "common/clock.h"
-#include "worker/handler.h"
-#include "worker/json_memory.h"
-#include "worker/script.h"
-#include "worker/state.h"
+#include "worker_subject.h"
 
 #include <sys/ptrace.h>
-#include <time.h>
 
 enum {
     ROUNDS = 41,
@@ -25,53 +19,6 @@ enum {
 };
 
 static const struct parcel order = { .body = LOAD_ORDER, .content_type = "application/json", .id = "123456" };
-
-/* One state, as a worker has it, in this process. */
-struct subject {
-    struct home home;
-    struct assignment assignment;
-    struct state state;
-    struct buffer frame;
-    struct message message;
-};
-
-static int64_t cpu_now_ns(void)
-{
-    struct timespec now;
-    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now), 0);
-    return (int64_t)now.tv_sec * CLOCK_NS_PER_SECOND + now.tv_nsec;
-}
-
-static void subject_open(struct subject *subject, struct fixture *fixture, char *script)
-{
-    struct error error;
-    *subject = (struct subject){ .assignment = { .limits = fixture->limits, .script = script } };
-    subject->assignment.limits.deadline_ns = 30 * CLOCK_NS_PER_SECOND;
-    subject->assignment.stack = stack_reserve();
-    subject->assignment.board = fixture->board;
-    subject->assignment.cache = &fixture->cache;
-    /* None: LuaJIT's allocator could not free what lies in there. */
-    subject->assignment.home = &subject->home;
-    home_init(&subject->home, 0);
-    buffer_init(&subject->frame, 1 << 20);
-    add_delivery(&subject->frame, fixture, &order);
-    struct slice payload = { .data = subject->frame.data + WIRE_HEADER_BYTES,
-                             .size = subject->frame.size - WIRE_HEADER_BYTES };
-    assert_true(message_parse(payload, &subject->message));
-    if (!folder_open(&subject->assignment.folder, script, &error) ||
-        !state_open(&subject->state, &subject->assignment, NULL, &error) ||
-        !script_load(&subject->state, &error))
-        fail_msg("%s", error.text);
-}
-
-static void subject_close(struct subject *subject)
-{
-    json_memory_use(&subject->state.quota);
-    state_close(&subject->state);
-    folder_close(&subject->assignment.folder);
-    home_clear(&subject->home);
-    buffer_clear(&subject->frame);
-}
 
 static double run_ns(struct subject *subject)
 {
@@ -109,8 +56,8 @@ static void time_messages(struct fixture *fixture)
     struct subject counted, uncounted;
     char script[128];
     (void)snprintf(script, sizeof script, "%s/handler.lua", fixture->folder);
-    subject_open(&counted, fixture, script);
-    subject_open(&uncounted, fixture, script);
+    subject_open(&counted, fixture, script, &order);
+    subject_open(&uncounted, fixture, script, &order);
     lua_setallocf(uncounted.state.lua, uncounted.state.quota.allocate, uncounted.state.quota.arena);
     for (int i = 0; i < ROUNDS; i++) {
         counted_ns[i] = run_ns(&counted);

@@ -1,11 +1,12 @@
-/* What people write without moonrabbit: a consumer on rabbitmq-c, as small as it can be.
+/* What people write without moonrabbit: a consumer on rabbitmq-c, as small as it can be. Those in other
+ * languages are in spec/bench/peers.
  *
- *   peers HOST PORT USER PASSWORD QUEUE MESSAGES ACK_EVERY [HANDLER]
+ *   peers HOST PORT USER PASSWORD QUEUE MESSAGES json|raw ACK_EVERY [HANDLER]
  *
  * It takes so many messages from the queue, with a prefetch of PREFETCH, and acks each, or every ACK_EVERY of
- * them together. With a handler each body is decoded by cjson and given to it, in plain LuaJIT without a
- * sandbox. Tells {"seconds":N}, from basic.consume to the end of the connection. What is not as it should be
- * ends it. */
+ * them together. With a handler each body is given to it, if it is JSON decoded by cjson, in plain LuaJIT
+ * without a sandbox. Tells {"seconds":N}, from basic.consume to the end of the connection. What is not as it
+ * should be ends it. */
 #include "common/clock.h"
 
 #include <amqp.h>
@@ -15,6 +16,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { CHANNEL = 1, PREFETCH = 256, FRAME_MAX = 131072, HANDLER = 1, DECODE = 2 };
 
@@ -65,25 +67,28 @@ static lua_State *open_lua(const char *handler)
     return lua;
 }
 
-static void handle(lua_State *lua, amqp_bytes_t body)
+static void handle(lua_State *lua, amqp_bytes_t body, bool json)
 {
     lua_pushvalue(lua, HANDLER);
-    lua_pushvalue(lua, DECODE);
+    if (json)
+        lua_pushvalue(lua, DECODE);
     lua_pushlstring(lua, body.bytes, body.len);
-    must(lua_pcall(lua, 1, 1, 0) == 0, "decoding");
+    must(!json || lua_pcall(lua, 1, 1, 0) == 0, "decoding");
     must(lua_pcall(lua, 1, 1, 0) == 0, "the handler");
     must(lua_isnil(lua, -1), "the handler's verdict: it");
     lua_pop(lua, 1);
 }
 
-static void consume(amqp_connection_state_t connection, long messages, long ack_every, lua_State *lua)
+static void consume(amqp_connection_state_t connection, char **words, lua_State *lua)
 {
+    long messages = number_of(words[0]), ack_every = number_of(words[2]);
+    bool json = strcmp(words[1], "json") == 0;
     for (long i = 1; i <= messages; i++) {
         amqp_envelope_t envelope;
         amqp_maybe_release_buffers(connection);
         must(replied(amqp_consume_message(connection, &envelope, NULL, 0)), "waiting for a message");
         if (lua)
-            handle(lua, envelope.message.body);
+            handle(lua, envelope.message.body, json);
         if (i % ack_every == 0 || i == messages)
             must(amqp_basic_ack(connection, CHANNEL, envelope.delivery_tag, ack_every > 1) == 0, "basic.ack");
         amqp_destroy_envelope(&envelope);
@@ -92,14 +97,14 @@ static void consume(amqp_connection_state_t connection, long messages, long ack_
 
 int main(int count, char **words)
 {
-    must(count == 8 || count == 9, "reading the arguments");
-    lua_State *lua = count == 9 ? open_lua(words[8]) : NULL;
+    must(count == 9 || count == 10, "reading the arguments");
+    lua_State *lua = count == 10 ? open_lua(words[9]) : NULL;
     amqp_connection_state_t connection = open_connection(words + 1);
     int64_t began_ns = clock_now_ns();
     must(amqp_basic_consume(connection, CHANNEL, amqp_cstring_bytes(words[5]), amqp_empty_bytes, false, false,
                             false, amqp_empty_table) != NULL,
          "basic.consume");
-    consume(connection, number_of(words[6]), number_of(words[7]), lua);
+    consume(connection, words + 6, lua);
     must(replied(amqp_connection_close(connection, AMQP_REPLY_SUCCESS)), "closing the connection");
     (void)printf("{\"seconds\":%.6f}\n", (double)(clock_now_ns() - began_ns) / CLOCK_NS_PER_SECOND);
     must(amqp_destroy_connection(connection) == AMQP_STATUS_OK, "ending the connection");

@@ -9,6 +9,7 @@ local process = require "support.process"
 local linux = require "support.linux"
 
 local PATIENCE_SECONDS = 300 -- for one measurement
+local LOOK_SECONDS = 0.05    -- from look to look at what runs
 local BROKER_SECONDS = 180
 
 local bench = {
@@ -207,6 +208,21 @@ function bench.fill(job)
   return queue
 end
 
+---Waits for the end of a program, which must be one in order.
+---@param program table of process.start
+---@param watch? fun(program: table) called over and over while it runs
+function bench.wait(program, watch)
+  local deadline = linux.now() + PATIENCE_SECONDS
+  while not program:wait(watch and LOOK_SECONDS or PATIENCE_SECONDS) and program:running() do
+    if linux.now() >= deadline then error("it takes longer than any measurement may", 0) end
+    if watch then watch(program) end
+  end
+  if program.code ~= 0 then
+    error(("%s ended with %s: %s"):format(table.concat(program.argv, " "):sub(1, 100),
+      tostring(program.code or program.signal), program:stderr():sub(-2000)), 0)
+  end
+end
+
 ---Puts messages into a new queue and has moonrabbit settle all of them.
 ---@param job { handler: string, messages: integer, body: string, content_type?: string,
 ---  flags?: table<string, any>, watch?: fun(program: table) } watch: called over and over while it runs
@@ -223,13 +239,8 @@ function bench.consume(job)
   local program = consumer.start(queue, job.handler, flags)
   consumer.wait_consuming(program)
   local began = linux.now()
-  while not program:wait(job.watch and 0.05 or PATIENCE_SECONDS) and program:running() do
-    if job.watch then job.watch(program) end
-  end
+  bench.wait(program, job.watch)
   local seconds = linux.now() - began
-  if program.code ~= 0 then
-    error("moonrabbit failed: " .. program:stderr():sub(-2000), 2)
-  end
   bench.clean_up()
   return {
     rate = job.messages / seconds,

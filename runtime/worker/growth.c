@@ -8,6 +8,9 @@ enum {
     STEADY_LOOKS = 3,   /* of them, at least */
     ENTRIES_LEAST = 24, /* in all, between the first and the last of them */
     BYTES_LEAST = 4096,
+    /* and so much more for each message that is under way: */
+    ENTRIES_AT_ONCE = 1,
+    BYTES_AT_ONCE = 128,
 };
 
 static const double entries_per_message_least = 0.002;
@@ -94,10 +97,12 @@ static unsigned latest(const struct growth_series *series, enum growth_proof pro
 }
 
 /* Where bytes alone would prove it, few entries are enough to say what the bytes are. */
-static enum growth_what what_grows(const struct growth_point *points, unsigned count, enum growth_proof proof)
+static enum growth_what what_grows(const struct growth_point *points, unsigned count, enum growth_proof proof,
+                                   unsigned at_once)
 {
-    bool bytes = grows(bytes_of, points, count, proof, BYTES_LEAST, bytes_per_message_least);
-    uint64_t least = proof == GROWTH_STEADY && !bytes ? ENTRIES_LEAST : 1;
+    uint64_t least = BYTES_LEAST + (uint64_t)at_once * BYTES_AT_ONCE;
+    bool bytes = grows(bytes_of, points, count, proof, least, bytes_per_message_least);
+    least = (proof == GROWTH_STEADY && !bytes ? ENTRIES_LEAST : 1) + (uint64_t)at_once * ENTRIES_AT_ONCE;
     if (grows(entries_of, points, count, proof, least, entries_per_message_least))
         return GROWTH_ENTRIES;
     if (grows(inner_of, points, count, proof, least, entries_per_message_least))
@@ -105,14 +110,14 @@ static enum growth_what what_grows(const struct growth_point *points, unsigned c
     return bytes ? GROWTH_BYTES : GROWTH_NONE;
 }
 
-struct growth growth_judge(const struct growth_series *series, enum growth_proof proof)
+struct growth growth_judge(const struct growth_series *series, enum growth_proof proof, unsigned at_once)
 {
     const struct growth_point *first;
     struct growth growth = { .what = GROWTH_NONE };
     unsigned count = latest(series, proof, &first);
     if (count < (proof == GROWTH_STEADY ? STEADY_LOOKS : 2))
         return growth;
-    growth.what = what_grows(first, count, proof);
+    growth.what = what_grows(first, count, proof, at_once);
     if (growth.what == GROWTH_NONE)
         return growth;
     const struct growth_point *last = &first[count - 1];

@@ -45,6 +45,8 @@ struct growth {
 /* A look that follows closely upon the last takes its place. */
 void growth_add(struct growth_series *series, const struct growth_point *point);
 
-struct growth growth_judge(const struct growth_series *series, enum growth_proof proof);
+/* Of a state with so many messages under way at once: what each of them keeps for as long comes and goes, and
+ * is no growth. */
+struct growth growth_judge(const struct growth_series *series, enum growth_proof proof, unsigned at_once);
 
 #endif

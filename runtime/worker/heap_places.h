@@ -79,7 +79,8 @@ struct places {
     struct place *list; /* list[0] is the root */
     uint32_t count;
     uint32_t capacity;
-    uint32_t *index; /* by hash; 0: free */
+    uint32_t *index;  /* by hash; 0: free */
+    unsigned at_once; /* messages that may be under way while a walk goes through; 0: none */
 };
 
 bool places_init(struct places *places); /* false where there is no memory */

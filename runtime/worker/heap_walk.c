@@ -634,6 +634,20 @@ static void begin_at_script(struct walk *walk)
     begin_at(walk, PLACE_GLOBAL);
 }
 
+/* What only messages under way hold is theirs, and goes when they are over: their coroutines, whether they
+ * wait or are kept for the next message, and their headers. */
+static void leave_out_messages(struct walk *walk)
+{
+    lua_State *lua = walk->lua;
+    unsigned count = STATE_SLOTS_OF_TASK * walk->state->assignment->limits.concurrency;
+    for (unsigned i = 0; i < count; i++) {
+        lua_rawgeti(lua, LUA_REGISTRYINDEX, STATE_OF_TASKS + (int)i);
+        if (is_looked_into(lua_type(lua, -1)))
+            leave_out(walk, -1);
+        lua_pop(lua, 1);
+    }
+}
+
 /* What the program itself keeps in the state comes last. */
 static void begin_at_registry(struct walk *walk)
 {
@@ -658,6 +672,7 @@ static int walk_through(lua_State *lua)
     run(walk);
     bool weak = walk->weak;
     if (!walk->stopped) {
+        leave_out_messages(walk);
         begin_at_registry(walk);
         run(walk);
     }
@@ -675,6 +690,7 @@ bool heap_walk(struct state *state, struct places *places, struct heap_seen *see
                const struct heap_walk_limits *limits, bool *ret_weak)
 {
     struct walk walk = {
+        .state = state,
         .places = places,
         .seen = seen,
         .until_ns = limits->until_ns,

@@ -2,6 +2,8 @@
  * and environments, globals, the registry; the entries and metatables of tables, the stacks of coroutines,
  * userdata. Each object is found once, belongs to a named place (heap_places.h) and is counted there.
  *
+ * What only messages under way hold (their coroutines, tasks.h) is theirs and is not looked at.
+ *
  * What has a name is found before what lies in a list, on the shortest way. Nothing is recursive and nothing
  * of the script's runs: tables are read raw, weak references are not followed. What is still to be visited
  * waits in two tables of the state itself, which no script ever sees and which are not charged to it; memory
@@ -26,9 +28,10 @@ struct heap_walk_limits {
     uint64_t entries_max; /* of one table that are looked into, at least 1; the others are only counted */
 };
 
-/* Counts what there is into the figures of `places`, which have been begun. Between messages only, of a state
- * that has not tripped. False where it had to stop: then they are good for nothing. *ret_weak: there are weak
- * tables, which have entries that are garbage until the next full collection. */
+/* Counts what there is into the figures of `places`, which have been begun. Between messages only, or while
+ * none that is under way is on the processor, of a state that has not tripped. False where it had to stop:
+ * then they are good for nothing. *ret_weak: there are weak tables, which have entries that are garbage until
+ * the next full collection. */
 bool heap_walk(struct state *state, struct places *places, struct heap_seen *seen,
                const struct heap_walk_limits *limits, bool *ret_weak);
 

@@ -28,7 +28,7 @@ static void judge(const struct places *places, enum growth_proof proof, uint64_t
     for (uint32_t id = 0; id < places->count; id++) {
         const struct place *place = &places->list[id];
         if (proof == GROWTH_PRESSED || messages >= place->innocent)
-            findings[id].growth = growth_judge(&place->series, proof);
+            findings[id].growth = growth_judge(&place->series, proof, places->at_once);
         findings[id].told_as = id;
     }
 }
@@ -165,7 +165,7 @@ void suspects_acquit(struct places *places, uint64_t messages)
     for (uint32_t id = 0; id < places->count; id++) {
         struct place *place = &places->list[id];
         if (place->series.count > 0 && messages > place->innocent &&
-            growth_judge(&place->series, GROWTH_STEADY).what == GROWTH_NONE)
+            growth_judge(&place->series, GROWTH_STEADY, places->at_once).what == GROWTH_NONE)
             place->innocent = messages;
     }
 }

@@ -247,6 +247,12 @@ static uint64_t first_look(const struct leak_watch *watch, const struct state *s
     return most / LOOKS_BEFORE_END > TRIAL_LOOK_MESSAGES ? most / LOOKS_BEFORE_END : TRIAL_LOOK_MESSAGES;
 }
 
+static unsigned at_once(const struct state *state)
+{
+    uint32_t concurrency = state->assignment->limits.concurrency;
+    return concurrency > 1 ? concurrency : 0;
+}
+
 void leak_watch_begin(struct leak_watch *watch, const struct state *state)
 {
     watch->messages = 0;
@@ -256,6 +262,7 @@ void leak_watch_begin(struct leak_watch *watch, const struct state *state)
     if (!watch->open)
         return;
     places_forget(&watch->places);
+    watch->places.at_once = at_once(state);
     watch->at_work = watch->on_trial || save(watch, clock_now_ns()) >= 0;
     if (!watch->at_work)
         return;

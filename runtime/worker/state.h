@@ -54,6 +54,8 @@ enum state_slot {
     STATE_OF_TASKS, /* from here on: what belongs to messages under way; see tasks.c */
 };
 
+enum { STATE_SLOTS_OF_TASK = 2 }; /* its coroutine, its headers */
+
 /* What the worker was set up for. */
 struct assignment {
     struct wire_setup limits;

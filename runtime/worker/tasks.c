@@ -38,7 +38,7 @@ struct task {
 
 static int coroutine_slot(const struct task *task)
 {
-    return STATE_OF_TASKS + 2 * (int)(task - task->tasks->all);
+    return STATE_OF_TASKS + STATE_SLOTS_OF_TASK * (int)(task - task->tasks->all);
 }
 
 /* ... and of its headers: the next one. */
@@ -149,13 +149,19 @@ static void return_others(struct tasks *tasks, const struct task *but)
     tasks->ready_end = &tasks->ready;
 }
 
-/* One message more. What those under way hold would be taken for growth: a look waits until none is. */
+static void take_time(struct tasks *tasks, int64_t turn_ns)
+{
+    if (turn_ns >= long_turn_ns)
+        tasks->taken_ns += turn_ns;
+}
+
+/* One message more. A look that follows takes the time of those under way, as a long turn does. */
 static void watch_leaks(struct tasks *tasks, int64_t now_ns)
 {
-    if (tasks->under_way == 1)
-        leak_watch_message(tasks->leaks, tasks->state, now_ns);
-    else
-        tasks->leaks->messages++;
+    uint64_t looks = tasks->leaks->looks;
+    leak_watch_message(tasks->leaks, tasks->state, now_ns);
+    if (tasks->leaks->looks != looks)
+        take_time(tasks, clock_now_ns() - now_ns);
 }
 
 /* The message, which is in place, has come to its end. */
@@ -266,10 +272,9 @@ static int resume(struct task *task, int arguments)
 static void account(struct task *task, int64_t began_ns)
 {
     int64_t turn_ns = clock_now_ns() - began_ns;
-    if (turn_ns < long_turn_ns)
-        return;
-    task->tasks->taken_ns += turn_ns;
-    task->untaken_ns += turn_ns;
+    take_time(task->tasks, turn_ns);
+    if (turn_ns >= long_turn_ns)
+        task->untaken_ns += turn_ns;
 }
 
 /* Runs the coroutine, for which all is in place. */

@@ -99,7 +99,7 @@ static void each_case(void **context)
     (void)context;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct growth_series series = series_of(cases[i].entries, cases[i].bytes);
-        struct growth growth = growth_judge(&series, GROWTH_STEADY);
+        struct growth growth = growth_judge(&series, GROWTH_STEADY, 0);
         if (growth.what != cases[i].what)
             fail_msg("%s: %d", cases[i].name, growth.what);
         if (growth.what == GROWTH_NONE)
@@ -111,11 +111,11 @@ static void rates_are_those_of_the_looks(void **context)
 {
     (void)context;
     struct growth_series series = series_of(linear, long_text);
-    struct growth growth = growth_judge(&series, GROWTH_STEADY);
+    struct growth growth = growth_judge(&series, GROWTH_STEADY, 0);
     assert_float_equal(growth.entries_per_message, 1, 1e-9);
     assert_float_equal(growth.bytes_per_message, 12, 1e-9);
     series = series_of(NULL, long_text);
-    growth = growth_judge(&series, GROWTH_STEADY);
+    growth = growth_judge(&series, GROWTH_STEADY, 0);
     assert_float_equal(growth.entries_per_message, 0, 1e-9);
 }
 
@@ -128,7 +128,7 @@ static void few_entries_of_many_bytes_are_entries(void **context)
     for (uint64_t messages = 8; messages <= 18; messages += 5)
         growth_add(&series, &(struct growth_point){
                                 .messages = messages, .entries = messages, .bytes = messages * 65536 });
-    struct growth growth = growth_judge(&series, GROWTH_STEADY);
+    struct growth growth = growth_judge(&series, GROWTH_STEADY, 0);
     assert_int_equal(growth.what, GROWTH_ENTRIES);
     assert_float_equal(growth.entries_per_message, 1, 1e-9);
     assert_float_equal(growth.bytes_per_message, 65536, 1e-9);
@@ -141,7 +141,7 @@ static void no_round_is_taken_for_growth(void **context)
         struct growth_series series = { .count = 0 };
         for (size_t i = 0; i < COUNT_OF(looks); i++)
             growth_add(&series, &(struct growth_point){ .messages = looks[i], .entries = looks[i] % round });
-        if (growth_judge(&series, GROWTH_STEADY).what != GROWTH_NONE)
+        if (growth_judge(&series, GROWTH_STEADY, 0).what != GROWTH_NONE)
             fail_msg("a round of %d messages", (int)round);
     }
 }
@@ -161,7 +161,7 @@ static void chance_is_no_innocence(void **context)
                 entries += random_next(&random) % 20 == 0;
             growth_add(&series, &(struct growth_point){ .messages = messages, .entries = entries });
         }
-        found += growth_judge(&series, GROWTH_STEADY).what == GROWTH_ENTRIES;
+        found += growth_judge(&series, GROWTH_STEADY, 0).what == GROWTH_ENTRIES;
     }
     assert_in_range(found, TIMES * 95 / 100, TIMES);
 }
@@ -171,10 +171,10 @@ static void three_looks_are_needed(void **context)
     struct growth_series series = { .count = 0 };
     (void)context;
     for (uint64_t messages = 1000; messages <= 2000; messages += 500) {
-        assert_int_equal(growth_judge(&series, GROWTH_STEADY).what, GROWTH_NONE);
+        assert_int_equal(growth_judge(&series, GROWTH_STEADY, 0).what, GROWTH_NONE);
         growth_add(&series, &(struct growth_point){ .messages = messages, .entries = messages });
     }
-    assert_int_equal(growth_judge(&series, GROWTH_STEADY).what, GROWTH_ENTRIES);
+    assert_int_equal(growth_judge(&series, GROWTH_STEADY, 0).what, GROWTH_ENTRIES);
 }
 
 static void a_look_right_after_another_takes_its_place(void **context)
@@ -208,11 +208,24 @@ static void under_pressure(void **context)
     struct growth_series series = { .count = 0 };
     (void)context;
     growth_add(&series, &(struct growth_point){ .messages = 10, .entries = 10, .bytes = 100000 });
-    assert_int_equal(growth_judge(&series, GROWTH_PRESSED).what, GROWTH_NONE);
+    assert_int_equal(growth_judge(&series, GROWTH_PRESSED, 0).what, GROWTH_NONE);
     growth_add(&series, &(struct growth_point){ .messages = 30, .entries = 12, .bytes = 900000 });
-    assert_int_equal(growth_judge(&series, GROWTH_PRESSED).what, GROWTH_ENTRIES);
+    assert_int_equal(growth_judge(&series, GROWTH_PRESSED, 0).what, GROWTH_ENTRIES);
     growth_add(&series, &(struct growth_point){ .messages = 60, .entries = 12, .bytes = 800000 });
-    assert_int_equal(growth_judge(&series, GROWTH_PRESSED).what, GROWTH_NONE);
+    assert_int_equal(growth_judge(&series, GROWTH_PRESSED, 0).what, GROWTH_NONE);
+}
+
+/* Of 64 messages at once each may keep something for as long as it is under way. */
+static void what_is_under_way_is_no_growth(void **context)
+{
+    struct growth_series series = { .count = 0 };
+    (void)context;
+    for (uint64_t messages = 1000; messages <= 4000; messages *= 2)
+        growth_add(&series, &(struct growth_point){
+                                .messages = messages, .entries = messages / 50, .bytes = messages * 3 });
+    assert_int_equal(growth_judge(&series, GROWTH_STEADY, 0).what, GROWTH_ENTRIES);
+    assert_int_equal(growth_judge(&series, GROWTH_STEADY, 64).what, GROWTH_NONE);
+    assert_int_equal(growth_judge(&series, GROWTH_STEADY, 16).what, GROWTH_ENTRIES);
 }
 
 int main(void)
@@ -227,6 +240,7 @@ int main(void)
         cmocka_unit_test(a_look_right_after_another_takes_its_place),
         cmocka_unit_test(the_oldest_looks_are_forgotten),
         cmocka_unit_test(under_pressure),
+        cmocka_unit_test(what_is_under_way_is_no_growth),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

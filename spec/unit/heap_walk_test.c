@@ -354,6 +354,35 @@ static void coroutines_go_on(void **context)
     close_subject(&subject);
 }
 
+/* What only a message under way holds is not looked at; what the script has too is its own. */
+static void messages_under_way_are_left_out(void **context)
+{
+    struct subject subject;
+    (void)context;
+    open_with(&subject,
+              "local kept = { 1, 2 }\nreturn { handle = function() return kept end, setup = function() end }",
+              32 * MIB);
+    subject.assignment.limits.concurrency = 2;
+    assert_true(walk(&subject));
+    uint64_t bytes = all_bytes(&subject);
+    lua_State *lua = subject.state.lua;
+    lua_State *message = lua_newthread(lua);
+    lua_rawseti(lua, LUA_REGISTRYINDEX, STATE_OF_TASKS + STATE_SLOTS_OF_TASK);
+    lua_newtable(message);
+    state_push(&subject.state, STATE_HANDLE);
+    lua_xmove(lua, message, 1);
+    lua_newtable(lua);
+    lua_rawseti(lua, LUA_REGISTRYINDEX, STATE_OF_TASKS + STATE_SLOTS_OF_TASK + 1);
+    assert_true(walk(&subject));
+    assert_int_equal(find_place(&subject, "upvalue 'kept' of handler.lua:2")->now.entries, 2);
+    /* The registry's own entries for the two. */
+    assert_in_range(all_bytes(&subject), bytes, bytes + 2 * HEAP_NODE_BYTES);
+    subject.assignment.limits.concurrency = 1;
+    assert_true(walk(&subject));
+    assert_true(all_bytes(&subject) > bytes + HEAP_COROUTINE_BYTES);
+    close_subject(&subject);
+}
+
 static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -364,6 +393,7 @@ static int all_tests(void)
         cmocka_unit_test(a_million_objects),
         cmocka_unit_test(bounds_are_kept),
         cmocka_unit_test(coroutines_go_on),
+        cmocka_unit_test(messages_under_way_are_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

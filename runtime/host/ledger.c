@@ -76,12 +76,26 @@ void ledger_clear(struct ledger *ledger)
     *ledger = (struct ledger){ 0 };
 }
 
+/* What a free entry keeps beyond LEDGER_KEEP_BYTES counts as a whole. */
+static size_t spare_bytes_of(const struct delivery *delivery)
+{
+    return delivery->frame_capacity > LEDGER_KEEP_BYTES ? delivery->frame_capacity : 0;
+}
+
+static void drop_frame(struct delivery *delivery)
+{
+    free(delivery->frame);
+    delivery->frame = NULL;
+    delivery->frame_capacity = 0;
+}
+
 struct delivery *ledger_arrive(struct ledger *ledger, uint64_t tag)
 {
     struct delivery *delivery = ledger->free.first;
     if (!delivery || tag <= ledger->last_tag)
         return NULL;
     ledger->last_tag = tag;
+    ledger->spare_bytes -= spare_bytes_of(delivery);
     list_remove(&ledger->free, delivery, queue_links);
     list_append(&ledger->order, delivery, order_links);
     delivery->state = DELIVERY_ARRIVING;
@@ -99,16 +113,20 @@ struct delivery *ledger_arrive(struct ledger *ledger, uint64_t tag)
 bool delivery_reserve(struct delivery *delivery, size_t bytes)
 {
     assert(delivery->state == DELIVERY_ARRIVING);
-    if (bytes <= delivery->frame_capacity)
+    /* In whole LEDGER_KEEP_BYTES, so that the next message fits that is a little longer; but a small one does
+     * not sit on the memory of a large one. */
+    size_t wanted = bytes > 0 ? (bytes - 1) / LEDGER_KEEP_BYTES + 1 : 1;
+    size_t kept = delivery->frame_capacity / LEDGER_KEEP_BYTES;
+    if (wanted <= kept && kept / 2 <= wanted)
         return true;
     /* What the entry held is of no use: free first, so that two large frames are never held at once. */
-    free(delivery->frame);
-    delivery->frame_capacity = 0;
-    size_t capacity = bytes < LEDGER_KEEP_BYTES ? LEDGER_KEEP_BYTES : bytes;
-    delivery->frame = malloc(capacity);
+    drop_frame(delivery);
+    if (wanted > SIZE_MAX / LEDGER_KEEP_BYTES)
+        return false;
+    delivery->frame = malloc(wanted * LEDGER_KEEP_BYTES);
     if (!delivery->frame)
         return false;
-    delivery->frame_capacity = capacity;
+    delivery->frame_capacity = wanted * LEDGER_KEEP_BYTES;
     return true;
 }
 
@@ -207,20 +225,32 @@ struct delivery *ledger_find(const struct ledger *ledger, uint32_t slot, const v
     return own ? delivery : NULL;
 }
 
+/* Nothing is under way: large frames may not come again soon. */
+static void give_back_spares(struct ledger *ledger)
+{
+    for (struct delivery *delivery = ledger->free.first; delivery && ledger->spare_bytes > 0;
+         delivery = delivery->queue.next) {
+        size_t spare = spare_bytes_of(delivery);
+        if (spare > 0)
+            drop_frame(delivery);
+        ledger->spare_bytes -= spare;
+    }
+}
+
 static void release(struct ledger *ledger, struct delivery *delivery)
 {
     list_remove(&ledger->order, delivery, order_links);
-    if (delivery->frame_capacity > LEDGER_KEEP_BYTES) {
-        free(delivery->frame);
-        delivery->frame = NULL;
-        delivery->frame_capacity = 0;
-    }
+    if (spare_bytes_of(delivery) > LEDGER_SPARE_BYTES - ledger->spare_bytes)
+        drop_frame(delivery);
+    ledger->spare_bytes += spare_bytes_of(delivery);
     buffer_reset(&delivery->outbox);
     buffer_shrink(&delivery->outbox, LEDGER_KEEP_BYTES);
     delivery->state = DELIVERY_FREE;
     delivery->worker = NULL;
     /* Last out, first in: the memory that was touched last is warm. */
     list_insert_after(&ledger->free, NULL, delivery, queue_links);
+    if (ledger->order.count == 0)
+        give_back_spares(ledger);
 }
 
 static void send_one(struct ledger *ledger, struct delivery_list *from, struct settlement *ret)

@@ -27,8 +27,11 @@
 #define LEDGER_STRAGGLER_NS INT64_C(10000000)
 
 enum {
-    /* Memory that a free entry keeps for its next delivery; a larger frame's memory is given back. */
+    /* Memory that a free entry keeps for its next delivery. Of a larger frame's it is kept too, while others
+     * are under way, as far as free entries have no more than LEDGER_SPARE_BYTES together: memory that goes
+     * to the system and comes back costs more than to copy the message into it. */
     LEDGER_KEEP_BYTES = 4096,
+    LEDGER_SPARE_BYTES = 4 * 1024 * 1024,
 };
 
 enum delivery_state {
@@ -102,6 +105,7 @@ struct ledger {
     struct delivery_list parked;  /* publishing, but not posted: for want of a queue, or after a failure */
     struct delivery_list refused; /* settled by requeue or reject, not yet sent */
     struct delivery_list acked;   /* settled by ack, not yet sent; oldest settlement first */
+    size_t spare_bytes;           /* that free entries keep beyond LEDGER_KEEP_BYTES each */
     unsigned dispatched;
     unsigned publishing; /* parked ones included */
     uint64_t last_tag;   /* that arrived on this channel; 0 before the first */

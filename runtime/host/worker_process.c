@@ -20,6 +20,7 @@
 enum {
     IN_BYTES = 2 * (WIRE_HEADER_BYTES +
                     WIRE_REPORT_MAX), /* one whole report always fits behind the rest of another */
+    SOCKET_BYTES = 512 * 1024,        /* on the way to the worker: some large messages at a time */
     SERVICE_SMOOTHING = 8,            /* a new measure counts an eighth */
     ENVELOPE_BYTES = WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES,
 };
@@ -75,6 +76,8 @@ static bool start_process(struct worker_process *worker, const struct worker_ori
         error_set_errno(error, ERROR_FAILED, errno, "cannot make a socket for a worker");
         goto done;
     }
+    /* Where the system allows less the messages go in more pieces. */
+    (void)setsockopt(sockets[0], SOL_SOCKET, SO_SNDBUF, &(int){ SOCKET_BYTES }, sizeof(int));
     char title[128];
     (void)snprintf(title, sizeof title, "%s/%u", name, worker->lane + 1);
     worker->pid = fork();

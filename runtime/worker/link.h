@@ -22,8 +22,9 @@
 #include <stddef.h>
 
 enum {
-    LINK_INPUT_BYTES = 64 * 1024, /* read at a time; what the input takes when no frame is larger */
-    LINK_BATCH_BYTES = 64 * 1024, /* of output waiting, then it is sent */
+    LINK_INPUT_BYTES = 120 * 1024, /* read at a time; what the input takes when no frame is larger: one of
+                                      64 KiB fits it, with its attributes */
+    LINK_BATCH_BYTES = 64 * 1024,  /* of output waiting, then it is sent */
 };
 
 struct link {

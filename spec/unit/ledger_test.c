@@ -277,10 +277,22 @@ static void hear(struct world *world, const struct settlement *settlement)
         assert_int_equal(entry->state, DELIVERY_SETTLED);
         assert_int_equal(entry->decision, settlement->kind);
         assert_int_equal(entry->delivery->state, DELIVERY_FREE);
-        assert_true(entry->delivery->frame_capacity <= LEDGER_KEEP_BYTES);
         forget(world, entry->tag);
         world->settled++;
     }
+}
+
+/* What free entries keep is what the ledger believes, and bounded; when nothing is under way it is little. */
+static void assert_spares(const struct ledger *it)
+{
+    size_t spare = 0;
+    for (const struct delivery *delivery = it->free.first; delivery; delivery = delivery->queue.next) {
+        assert_int_equal(delivery->frame == NULL, delivery->frame_capacity == 0);
+        spare += delivery->frame_capacity > LEDGER_KEEP_BYTES ? delivery->frame_capacity : 0;
+    }
+    assert_int_equal(it->spare_bytes, spare);
+    assert_true(spare <= LEDGER_SPARE_BYTES);
+    assert_true(spare == 0 || it->order.count > 0);
 }
 
 /* Nothing is left that had to go now. */
@@ -335,6 +347,7 @@ static void assert_world(const struct world *world)
     assert_int_equal(ledger_unsettled(ledger), world->count - count_in(world, DELIVERY_SETTLED));
     assert_int_equal(ledger->acked.count, waiting);
     assert_true(ledger_due_ns(ledger) == (waiting ? oldest_ns + LEDGER_STRAGGLER_NS : INT64_MAX));
+    assert_spares(ledger);
 }
 
 static void step(struct world *world)
@@ -550,7 +563,7 @@ static void test_drop_frees_all(void **state)
     assert_int_equal(ledger.free.count, 10);
 }
 
-/* What is in use keeps its memory; a free entry keeps little. */
+/* What is in use keeps its memory; a free entry keeps little where nothing is under way. */
 static void test_memory_of_frames(void **state)
 {
     (void)state;
@@ -564,8 +577,60 @@ static void test_memory_of_frames(void **state)
             memset(delivery->frame, 'x', sizes[i]);
         ledger_drop(&ledger);
         assert_true(delivery->frame_capacity <= LEDGER_KEEP_BYTES);
-        assert_int_equal(delivery->frame == NULL, delivery->frame_capacity == 0);
+        assert_spares(&ledger);
     }
+    struct delivery *delivery = ledger_arrive(&ledger, 1);
+    assert_false(delivery_reserve(delivery, SIZE_MAX));
+    assert_int_equal(delivery->frame_capacity, 0);
+}
+
+/* The ledger's ten entries with frames of so many bytes each, of which all but the last are settled. */
+static void fill_and_settle(size_t bytes)
+{
+    ledger_drop(&ledger);
+    for (uint64_t tag = 1; tag <= COUNT_OF(all); tag++) {
+        struct delivery *delivery = ledger_arrive(&ledger, tag);
+        all[tag - 1] = delivery;
+        assert_true(delivery_reserve(delivery, bytes));
+        ledger_hold(&ledger, delivery);
+    }
+    for (uint64_t tag = 1; tag < COUNT_OF(all); tag++)
+        decide(tag, SETTLE_ACK, 0);
+    assert_next(0, SETTLE_ACK, COUNT_OF(all) - 1, true);
+    assert_spares(&ledger);
+}
+
+static void test_large_frames_are_kept_up_to_a_bound(void **state)
+{
+    (void)state;
+    enum { LARGE = LEDGER_SPARE_BYTES / 4 };
+    fill_and_settle(LARGE);
+    assert_int_equal(ledger.spare_bytes, LEDGER_SPARE_BYTES);
+    fill_and_settle(LEDGER_SPARE_BYTES + 1);
+    assert_int_equal(ledger.spare_bytes, 0);
+    fill_and_settle(LEDGER_KEEP_BYTES);
+    assert_int_equal(ledger.spare_bytes, 0);
+}
+
+/* A message as large, or a little larger, takes the memory of the last one; a small one does not. */
+static void test_spare_frames_are_used_again(void **state)
+{
+    (void)state;
+    enum { LARGE = 64 * 1024 };
+    fill_and_settle(LARGE + 100);
+    size_t spare = ledger.spare_bytes, nine = COUNT_OF(all) - 1;
+    struct delivery *delivery = ledger_arrive(&ledger, 11);
+    const char *frame = delivery->frame;
+    assert_non_null(frame);
+    assert_int_equal(ledger.spare_bytes, spare / nine * (nine - 1));
+    assert_true(delivery_reserve(delivery, LARGE + 101));
+    assert_ptr_equal(delivery->frame, frame);
+    delivery = ledger_arrive(&ledger, 12);
+    assert_true(delivery_reserve(delivery, 100));
+    assert_true(delivery->frame_capacity <= LEDGER_KEEP_BYTES);
+    assert_spares(&ledger);
+    ledger_drop(&ledger);
+    assert_spares(&ledger);
 }
 
 #define WITH_TEN(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -583,6 +648,8 @@ int main(void)
         WITH_TEN(test_tags_rise),
         WITH_TEN(test_drop_frees_all),
         WITH_TEN(test_memory_of_frames),
+        WITH_TEN(test_large_frames_are_kept_up_to_a_bound),
+        WITH_TEN(test_spare_frames_are_used_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

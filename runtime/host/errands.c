@@ -27,7 +27,7 @@ static void begin(struct errands *errands, struct delivery *delivery, enum erran
 {
     delivery->errand = errand;
     delivery->tries = 0;
-    delivery->due_ns = 0;
+    delivery->due_ns = errands->look_ns = errands->due_ns = 0;
     delivery->parcel = (struct parcel){
         .done = on_done,
         .owner = errands,
@@ -150,37 +150,49 @@ static void postpone(struct delivery *delivery, int64_t now_ns)
     delivery->due_ns = now_ns + (pause_ns < longest_pause_ns ? pause_ns : longest_pause_ns);
 }
 
+static void try_now(struct errands *errands, struct delivery *delivery, int64_t now_ns)
+{
+    switch (ask(errands, delivery)) {
+    case TOPOLOGY_READY:
+        ledger_unpark(errands->ledger, delivery);
+        publisher_post(publisher_for(errands, delivery), &delivery->parcel);
+        break;
+    case TOPOLOGY_REFUSED:
+        postpone(delivery, now_ns);
+        break;
+    case TOPOLOGY_PENDING:
+        delivery->due_ns = 0; /* the answer wakes the loop */
+        break;
+    }
+}
+
+/* One stays parked. */
+static void await(struct errands *errands, int64_t due_ns)
+{
+    if (due_ns < errands->look_ns)
+        errands->look_ns = due_ns;
+    if (due_ns > 0 && due_ns < errands->due_ns)
+        errands->due_ns = due_ns;
+}
+
 void errands_turn(struct errands *errands, int64_t now_ns)
 {
     struct delivery *next;
+    if (now_ns < errands->look_ns)
+        return;
+    errands->look_ns = errands->due_ns = INT64_MAX;
     for (struct delivery *delivery = errands->ledger->parked.first; delivery; delivery = next) {
         next = delivery->queue.next;
-        if (now_ns < delivery->due_ns)
-            continue;
-        switch (ask(errands, delivery)) {
-        case TOPOLOGY_READY:
-            ledger_unpark(errands->ledger, delivery);
-            publisher_post(publisher_for(errands, delivery), &delivery->parcel);
-            break;
-        case TOPOLOGY_REFUSED:
-            postpone(delivery, now_ns);
-            break;
-        case TOPOLOGY_PENDING:
-            delivery->due_ns = 0; /* the answer wakes the loop */
-            break;
-        }
+        if (now_ns >= delivery->due_ns)
+            try_now(errands, delivery, now_ns);
+        if (delivery->parked)
+            await(errands, delivery->due_ns);
     }
 }
 
 int64_t errands_due_ns(const struct errands *errands)
 {
-    int64_t due_ns = INT64_MAX;
-    for (const struct delivery *delivery = errands->ledger->parked.first; delivery;
-         delivery = delivery->queue.next) {
-        if (delivery->due_ns > 0 && delivery->due_ns < due_ns)
-            due_ns = delivery->due_ns;
-    }
-    return due_ns;
+    return errands->due_ns;
 }
 
 /* The end */
@@ -213,6 +225,7 @@ static void is_not_moved(struct errands *errands, struct delivery *delivery, str
     }
     postpone(delivery, clock_now_ns());
     ledger_park(errands->ledger, delivery);
+    await(errands, delivery->due_ns);
 }
 
 static void on_done(struct parcel *parcel)

@@ -36,6 +36,8 @@ struct errands {
     void *owner;
     const char *host; /* this machine's name */
     struct limiter complaints;
+    int64_t look_ns; /* no parked errand is looked at before; 0: at the next turn */
+    int64_t due_ns;  /* when one that was postponed is due; 0: one has begun since the last look */
 };
 
 /* Each takes a delivery that is held or dispatched, or publishing without an errand. False where it does not
@@ -46,9 +48,10 @@ void errands_publish(struct errands *errands, struct delivery *delivery, struct 
 bool errands_retry(struct errands *errands, struct delivery *delivery, int64_t wait_ns);
 bool errands_bury(struct errands *errands, struct delivery *delivery, const char *reason, struct slice error);
 
-/* Posts what can be posted. */
+/* Posts what can be posted: looks at the parked ones only where one has begun, is due, or waits for an answer
+ * of the broker. */
 void errands_turn(struct errands *errands, int64_t now_ns);
-/* When a parked errand is due; INT64_MAX where none is. */
+/* When the loop should turn again for a parked errand; INT64_MAX where it need not. */
 int64_t errands_due_ns(const struct errands *errands);
 
 /* Gives up the errand of a delivery that is publishing. */

@@ -95,11 +95,39 @@ static void what_waits_for_an_answer_needs_no_timer(void **state)
 {
     struct scene *scene = *state;
     assert_true(errands_bury(&scene->errands, scene->delivery, "error", BYTES("")));
+    errands_turn(&scene->errands, 1);
     fail_move(scene, PARCEL_REFUSED);
     int64_t due_ns = errands_due_ns(&scene->errands);
     assert_true(due_ns < INT64_MAX);
     errands_turn(&scene->errands, due_ns);
     assert_true(errands_due_ns(&scene->errands) == INT64_MAX);
+}
+
+/* Also one that is begun when the turn's look is over. */
+static void what_has_begun_is_looked_at_at_once(void **state)
+{
+    struct scene *scene = *state;
+    errands_turn(&scene->errands, 1);
+    assert_true(errands_bury(&scene->errands, scene->delivery, "error", BYTES("")));
+    assert_int_equal(errands_due_ns(&scene->errands), 0);
+    errands_turn(&scene->errands, 2);
+    assert_true(errands_due_ns(&scene->errands) == INT64_MAX);
+}
+
+static void what_was_postponed_is_not_looked_at_before_it_is_due(void **state)
+{
+    struct scene *scene = *state;
+    assert_true(errands_bury(&scene->errands, scene->delivery, "error", BYTES("")));
+    errands_turn(&scene->errands, 1);
+    fail_move(scene, 312);
+    int64_t due_ns = errands_due_ns(&scene->errands);
+    assert_int_equal(due_ns, scene->delivery->due_ns);
+    errands_turn(&scene->errands, due_ns - 1);
+    assert_int_equal(scene->errands.look_ns, due_ns);
+    assert_int_equal(scene->delivery->due_ns, due_ns);
+    errands_turn(&scene->errands, due_ns);
+    assert_int_equal(scene->delivery->due_ns, 0); /* its queue is asked for */
+    assert_int_equal(scene->errands.look_ns, 0);
 }
 
 static void what_never_fits_is_told(void **state)
@@ -116,6 +144,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_dead_letter_goes_where_it_was_begun_for, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(what_waits_for_an_answer_needs_no_timer, open_scene, close_scene),
+        cmocka_unit_test_setup_teardown(what_has_begun_is_looked_at_at_once, open_scene, close_scene),
+        cmocka_unit_test_setup_teardown(what_was_postponed_is_not_looked_at_before_it_is_due, open_scene,
+                                        close_scene),
         cmocka_unit_test_setup_teardown(what_never_fits_is_told, open_scene, close_scene),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

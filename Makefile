@@ -56,7 +56,9 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -
   $(call accepted,-Wlogical-op -Wduplicated-cond -Walloca)
 HARDENING := -fPIE -fstack-protector-strong \
   $(call accepted,-fstack-clash-protection) $(call accepted,-fcf-protection)
-SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# gcc counts numbers that do not fit where they are put among neither.
+SANITIZERS := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all \
+  -fno-omit-frame-pointer
 
 BASE_CPPFLAGS := -Iruntime -D_GNU_SOURCE -DMOONRABBIT_VERSION='"$(VERSION)"' \
   $(LUAJIT_CFLAGS) $(CJSON_CFLAGS) $(AMQP_CFLAGS)

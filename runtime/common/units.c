@@ -74,6 +74,15 @@ bool units_from_seconds(double seconds, int64_t *ret_ns)
     return true;
 }
 
+int64_t units_from_number(double number)
+{
+    if (number >= 0x1p63)
+        return INT64_MAX;
+    if (number <= -0x1p63)
+        return -INT64_MAX;
+    return isnan(number) ? 0 : (int64_t)number;
+}
+
 static const char *format(double value, const char *unit, char text[UNITS_TEXT_MAX])
 {
     bool whole = fabs(value - round(value)) < 0.05;

@@ -187,7 +187,7 @@ static int api_parse_duration(lua_State *L)
 static int api_format_size(lua_State *L)
 {
     char text[UNITS_TEXT_MAX];
-    lua_pushstring(L, units_format_size((int64_t)luaL_checknumber(L, 1), text));
+    lua_pushstring(L, units_format_size(units_from_number(luaL_checknumber(L, 1)), text));
     return 1;
 }
 
@@ -195,7 +195,7 @@ static int api_format_size(lua_State *L)
 static int api_format_duration(lua_State *L)
 {
     char text[UNITS_TEXT_MAX];
-    lua_pushstring(L, units_format_duration((int64_t)luaL_checknumber(L, 1), text));
+    lua_pushstring(L, units_format_duration(units_from_number(luaL_checknumber(L, 1)), text));
     return 1;
 }
 

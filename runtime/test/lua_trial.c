@@ -507,14 +507,14 @@ static int open_bench(lua_State *lua)
 static int format_size(lua_State *lua)
 {
     char text[UNITS_TEXT_MAX];
-    lua_pushstring(lua, units_format_size((int64_t)luaL_checknumber(lua, 1), text));
+    lua_pushstring(lua, units_format_size(units_from_number(luaL_checknumber(lua, 1)), text));
     return 1;
 }
 
 static int format_duration(lua_State *lua)
 {
     char text[UNITS_TEXT_MAX];
-    lua_pushstring(lua, units_format_duration((int64_t)(luaL_checknumber(lua, 1) * 1e9), text));
+    lua_pushstring(lua, units_format_duration(units_from_number(luaL_checknumber(lua, 1) * 1e9), text));
     return 1;
 }
 

@@ -26,6 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (void)units_format_duration(value, text);
         if (units_from_seconds(seconds, &value))
             MUST(value >= 0);
+        MUST(strlen(units_format_duration(units_from_number(seconds * 1e9), text)) < UNITS_TEXT_MAX);
+        MUST(strlen(units_format_size(units_from_number(seconds), text)) < UNITS_TEXT_MAX);
     }
     return 0;
 }

@@ -1,6 +1,7 @@
 /* Sizes and durations as people write them: what is taken, what is refused, and how they are printed. */
 #include "common/units.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -174,6 +175,32 @@ static void durations_are_printed(void **state)
     }
 }
 
+/* A channel that has been idle since the year 0, as the doctor was told once. */
+static void numbers_that_do_not_fit_are_the_largest(void **state)
+{
+    (void)state;
+    char text[UNITS_TEXT_MAX];
+    static const struct {
+        double number;
+        int64_t value;
+    } cases[] = {
+        { 0, 0 },
+        { -0.0, 0 },
+        { 1.9, 1 },
+        { -1.9, -1 },
+        { 0x1p62, 1LL << 62 },
+        { 0x1p63, INT64_MAX },
+        { 1e300, INT64_MAX },
+        { -1e300, -INT64_MAX },
+        { HUGE_VAL, INT64_MAX },
+        { -HUGE_VAL, -INT64_MAX },
+        { (double)NAN, 0 },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        assert_true(units_from_number(cases[i].number) == cases[i].value);
+    assert_string_equal(units_format_duration(units_from_number(6.39e10 * 1e9), text), "106752d");
+}
+
 /* What messages offer must be taken when somebody writes it. */
 static void what_is_printed_is_parsed(void **state)
 {
@@ -199,6 +226,7 @@ int main(void)
         cmocka_unit_test(only_the_given_length_counts),
         cmocka_unit_test(sizes_are_printed),
         cmocka_unit_test(durations_are_printed),
+        cmocka_unit_test(numbers_that_do_not_fit_are_the_largest),
         cmocka_unit_test(what_is_printed_is_parsed),
     };
     return cmocka_run_group_tests_name("units", tests, NULL, NULL);

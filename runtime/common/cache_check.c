@@ -114,12 +114,13 @@ static bool check_buckets(struct shard *shard, struct error *error)
     return count == cell_get(&shard->head->entries) || wrong(error, "not every entry is in a bucket once");
 }
 
-/* Marks the units of a chain in `seen`; false where one was seen before. */
+/* Marks the units of a chain in `seen`; false where one was seen before, or was never taken into use: that one
+ * would be given to somebody else. */
 static bool mark(struct shard *shard, bool *seen, uint32_t number, uint32_t count)
 {
     for (; count > 0 && shard_goes_on(shard); count--) {
         const struct cache_block *block = unit_block(shard, number);
-        if (shard->broken || seen[number - 1])
+        if (shard->broken || number > cell_get(&shard->head->fresh) || seen[number - 1])
             return false;
         seen[number - 1] = true;
         number = cell_get(&block->next);
@@ -148,7 +149,7 @@ static bool check_units(struct shard *shard, struct error *error)
         return error_set(error, ERROR_FAILED, "no memory to look at the cache");
     bool sound = mark_all(shard, seen);
     free(seen);
-    return sound || wrong(error, "a unit is used twice, or both used and free");
+    return sound || wrong(error, "a unit is used twice, or both used and free, or not yet in use");
 }
 
 bool shard_check(struct shard *shard, struct error *error)

@@ -3,6 +3,7 @@
  * again. */
 #include "cache_fixture.h"
 
+#include "common/cache_blocks.h"
 #include "common/cache_layout.h"
 
 #include <linux/futex.h>
@@ -204,6 +205,30 @@ static void test_while_it_is_used(void **state)
 }
 
 /* The header, which all shards share: names and bounds of spaces, the clock, the counts. */
+/* An entry whose chain leads to a unit that was never taken into use: the walk took that for sound, and the
+ * unit was then given to the next entry as well. Found by cache_fuzz. */
+static void test_a_unit_beyond_those_in_use(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct error error;
+    char value[100] = "";
+    open_cache(&f, 64 * 1024, 16);
+    struct shard *shard = &f.cache.process->shards[0];
+    assert_int_equal(f.cache.geometry.shards, 1);
+    const struct slice bytes = { value, sizeof value };
+    assert_int_equal(cache_put(&f.cache, CACHE_SET, BYTES("a"), CACHE_STRING, bytes, SECONDS(9)), CACHE_OK);
+    assert_sound(&f.cache);
+    uint32_t fresh = cell_get(&shard->head->fresh);
+    assert_true(fresh > 1);
+    cell_set(&unit_entry(shard, 1)->next, fresh + 1);
+    assert_false(cache_check(&f.cache, &error));
+    assert_contains(error.text, "not yet in use");
+    assert_int_equal(set_text(&f.cache, "b", "b"), CACHE_OK);
+    assert_sound(&f.cache);
+    close_cache(&f);
+}
+
 static void test_header(void **state)
 {
     (void)state;
@@ -280,9 +305,13 @@ static void test_tending(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_single_words),         cmocka_unit_test(test_everything_at_once),
-        cmocka_unit_test(test_while_it_is_used),     cmocka_unit_test(test_header),
-        cmocka_unit_test(test_own_name_in_the_lock), cmocka_unit_test(test_tending),
+        cmocka_unit_test(test_single_words),
+        cmocka_unit_test(test_everything_at_once),
+        cmocka_unit_test(test_while_it_is_used),
+        cmocka_unit_test(test_header),
+        cmocka_unit_test(test_own_name_in_the_lock),
+        cmocka_unit_test(test_tending),
+        cmocka_unit_test(test_a_unit_beyond_those_in_use),
     };
     (void)alarm(PATIENCE_SECONDS);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -196,7 +196,7 @@ static void numbers_that_do_not_fit_are_the_largest(void **state)
         { -HUGE_VAL, -INT64_MAX },
         { (double)NAN, 0 },
     };
-    for (size_t i = 0; i < COUNT_OF(cases); i++)
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_true(units_from_number(cases[i].number) == cases[i].value);
     assert_string_equal(units_format_duration(units_from_number(6.39e10 * 1e9), text), "106752d");
 }

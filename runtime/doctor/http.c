@@ -1,84 +1,24 @@
-/* HTTP by libcurl; see http.h.
- *
- * The library comes with some twenty others, which every worker would map and bind at its start for nothing:
- * so it is loaded by the one who needs it, and no earlier. */
+/* HTTP by libcurl; see http.h. */
 #include "doctor/http.h"
 
 #include "common/clock.h"
+#include "common/libraries.h"
 #include "common/units.h"
 
-#include <dlfcn.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CURL_DISABLE_TYPECHECK
-#include <curl/curl.h>
-
-static const char library_name[] = "libcurl.so.4";
 static const char system_authorities[] = "/etc/ssl/certs/ca-certificates.crt";
 
-/* What is used of it. */
-struct library {
-    __typeof__(curl_global_init) *global_init;
-    __typeof__(curl_easy_init) *easy_init;
-    __typeof__(curl_easy_setopt) *easy_setopt;
-    __typeof__(curl_easy_getinfo) *easy_getinfo;
-    __typeof__(curl_easy_perform) *easy_perform;
-    __typeof__(curl_easy_strerror) *easy_strerror;
-    __typeof__(curl_easy_cleanup) *easy_cleanup;
-    __typeof__(curl_url) *url;
-    __typeof__(curl_url_set) *url_set;
-    __typeof__(curl_url_get) *url_get;
-    __typeof__(curl_url_cleanup) *url_cleanup;
-    __typeof__(curl_free) *free;
-};
-
 struct http {
-    struct library curl;
+    const struct libraries *curl;
     const struct broker_config *config;
     CURL *easy;
     char *base; /* the URL without user and password, and without a slash at its end */
     struct buffer body;
     char reason[CURL_ERROR_SIZE];
 };
-
-/* Loading */
-
-static bool load(struct library *library, struct error *error)
-{
-    static const struct {
-        const char *name;
-        size_t place;
-    } functions[] = {
-        { "curl_global_init", offsetof(struct library, global_init) },
-        { "curl_easy_init", offsetof(struct library, easy_init) },
-        { "curl_easy_setopt", offsetof(struct library, easy_setopt) },
-        { "curl_easy_getinfo", offsetof(struct library, easy_getinfo) },
-        { "curl_easy_perform", offsetof(struct library, easy_perform) },
-        { "curl_easy_strerror", offsetof(struct library, easy_strerror) },
-        { "curl_easy_cleanup", offsetof(struct library, easy_cleanup) },
-        { "curl_url", offsetof(struct library, url) },
-        { "curl_url_set", offsetof(struct library, url_set) },
-        { "curl_url_get", offsetof(struct library, url_get) },
-        { "curl_url_cleanup", offsetof(struct library, url_cleanup) },
-        { "curl_free", offsetof(struct library, free) },
-    };
-    void *handle = dlopen(library_name, RTLD_NOW | RTLD_LOCAL);
-    for (size_t i = 0; handle && i < sizeof functions / sizeof functions[0]; i++) {
-        void *function = dlsym(handle, functions[i].name);
-        if (!function)
-            handle = NULL;
-        memcpy((char *)library + functions[i].place, &function, sizeof function);
-    }
-    if (!handle || library->global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        return error_set(error, ERROR_FAILED,
-                         "%s, which asks the management URL, cannot be loaded: install it "
-                         "(Debian's package libcurl4)",
-                         library_name);
-    return true;
-}
 
 /* Opening */
 
@@ -90,12 +30,12 @@ static size_t take_body(char *data, size_t size, size_t count, void *owner)
 
 static bool set(struct http *http, CURLoption option, long value)
 {
-    return http->curl.easy_setopt(http->easy, option, value) == CURLE_OK;
+    return http->curl->easy_setopt(http->easy, option, value) == CURLE_OK;
 }
 
 static bool set_text(struct http *http, CURLoption option, const char *text)
 {
-    return http->curl.easy_setopt(http->easy, option, text) == CURLE_OK;
+    return http->curl->easy_setopt(http->easy, option, text) == CURLE_OK;
 }
 
 /* Both times are whole milliseconds of at least 10: the configuration sees to that. */
@@ -120,43 +60,43 @@ static bool set_tls(struct http *http)
 
 static bool set_receiver(struct http *http)
 {
-    return http->curl.easy_setopt(http->easy, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
-           http->curl.easy_setopt(http->easy, CURLOPT_WRITEDATA, http) == CURLE_OK &&
-           http->curl.easy_setopt(http->easy, CURLOPT_ERRORBUFFER, http->reason) == CURLE_OK;
+    return http->curl->easy_setopt(http->easy, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
+           http->curl->easy_setopt(http->easy, CURLOPT_WRITEDATA, http) == CURLE_OK &&
+           http->curl->easy_setopt(http->easy, CURLOPT_ERRORBUFFER, http->reason) == CURLE_OK;
 }
 
 /* The library copies it, and ours is overwritten. */
 static bool move_secret(struct http *http, CURLU *url, CURLUPart part, CURLoption option)
 {
     char *text = NULL;
-    if (http->curl.url_get(url, part, &text, CURLU_URLDECODE) != CURLUE_OK)
+    if (http->curl->url_get(url, part, &text, CURLU_URLDECODE) != CURLUE_OK)
         return true;
-    bool moved = set_text(http, option, text) && http->curl.url_set(url, part, NULL, 0) == CURLUE_OK;
+    bool moved = set_text(http, option, text) && http->curl->url_set(url, part, NULL, 0) == CURLUE_OK;
     explicit_bzero(text, strlen(text));
-    http->curl.free(text);
+    http->curl->free(text);
     return moved;
 }
 
 static bool take_base(struct http *http, CURLU *url)
 {
     char *text = NULL;
-    if (http->curl.url_get(url, CURLUPART_URL, &text, 0) != CURLUE_OK)
+    if (http->curl->url_get(url, CURLUPART_URL, &text, 0) != CURLUE_OK)
         return false;
     size_t length = strlen(text);
     while (length > 0 && text[length - 1] == '/')
         length--;
     http->base = strndup(text, length);
-    http->curl.free(text);
+    http->curl->free(text);
     return http->base && length <= HTTP_NAME_MAX;
 }
 
 static bool take_url(struct http *http)
 {
-    CURLU *url = http->curl.url();
-    bool taken = url && http->curl.url_set(url, CURLUPART_URL, http->config->management, 0) == CURLUE_OK &&
+    CURLU *url = http->curl->url();
+    bool taken = url && http->curl->url_set(url, CURLUPART_URL, http->config->management, 0) == CURLUE_OK &&
                  move_secret(http, url, CURLUPART_USER, CURLOPT_USERNAME) &&
                  move_secret(http, url, CURLUPART_PASSWORD, CURLOPT_PASSWORD) && take_base(http, url);
-    http->curl.url_cleanup(url);
+    http->curl->url_cleanup(url);
     return taken;
 }
 
@@ -169,9 +109,10 @@ struct http *http_open(const struct broker_config *config, struct error *error)
     }
     http->config = config;
     buffer_init(&http->body, HTTP_BODY_BYTES_MAX);
-    if (!load(&http->curl, error))
+    http->curl = libraries_load(LIBRARIES_CURL, "the management URL", error);
+    if (!http->curl)
         goto failed;
-    http->easy = http->curl.easy_init();
+    http->easy = http->curl->easy_init();
     if (http->easy && set_bounds(http) && set_tls(http) && set_receiver(http) && take_url(http))
         return http;
     error_set(
@@ -187,8 +128,8 @@ void http_close(struct http *http)
 {
     if (!http)
         return;
-    if (http->easy)
-        http->curl.easy_cleanup(http->easy);
+    if (http->curl && http->easy)
+        http->curl->easy_cleanup(http->easy);
     buffer_clear(&http->body);
     free(http->base);
     free(http);
@@ -229,7 +170,7 @@ static bool refuse(const struct http *http, CURLcode code, struct error *error)
                          http->base, units_format_duration(http->config->io_timeout_ns, timeout),
                          advice_for(code));
     return error_set(error, ERROR_FAILED, "management %s: %s; %s", http->base,
-                     *http->reason ? http->reason : http->curl.easy_strerror(code), advice_for(code));
+                     *http->reason ? http->reason : http->curl->easy_strerror(code), advice_for(code));
 }
 
 static enum http_answer refuse_size(const struct http *http, const char *path, struct error *error)
@@ -251,14 +192,14 @@ enum http_answer http_get(struct http *http, const char *path, long *ret_status,
         (void)error_set(error, ERROR_FAILED, "management %s: the path %s is too long", http->base, path);
         return HTTP_FAILED;
     }
-    CURLcode code = http->curl.easy_perform(http->easy);
+    CURLcode code = http->curl->easy_perform(http->easy);
     if (http->body.failed)
         return refuse_size(http, path, error);
     if (code != CURLE_OK) {
         (void)refuse(http, code, error);
         return HTTP_FAILED;
     }
-    (void)http->curl.easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, ret_status);
+    (void)http->curl->easy_getinfo(http->easy, CURLINFO_RESPONSE_CODE, ret_status);
     *ret_body = (struct slice){ .data = http->body.data, .size = http->body.size };
     return HTTP_ANSWERED;
 }

@@ -4,7 +4,7 @@
 #define WORKER_RESOLVER_H
 
 #include "common/error.h"
-#include "worker/libraries.h"
+#include "common/libraries.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -661,7 +661,7 @@ void web_free(struct web_transfer *transfer)
 
 bool web_open(struct web *web, const struct web_config *config, struct ev_loop *loop, struct error *error)
 {
-    const struct libraries *libraries = libraries_load(error);
+    const struct libraries *libraries = libraries_load(LIBRARIES_CURL_AND_CARES, "http.allow", error);
     if (!libraries)
         return false;
     *web = (struct web){ .libraries = libraries, .config = *config, .loop = loop };

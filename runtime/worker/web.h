@@ -13,7 +13,7 @@
 #include "common/error.h"
 #include "common/wire.h"
 #include "worker/breaker.h"
-#include "worker/libraries.h"
+#include "common/libraries.h"
 #include "worker/resolver.h"
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* Loading libcurl and c-ares; see libraries.h. */
-#include "worker/libraries.h"
+#include "common/libraries.h"
 
 #include <dlfcn.h>
 #include <stddef.h>
@@ -24,6 +24,7 @@ static const struct symbol curl_symbols[] = {
     CURL_SYMBOL(easy_init),
     CURL_SYMBOL(easy_setopt),
     CURL_SYMBOL(easy_getinfo),
+    CURL_SYMBOL(easy_perform),
     CURL_SYMBOL(easy_cleanup),
     CURL_SYMBOL(easy_strerror),
     CURL_SYMBOL(slist_append),
@@ -52,12 +53,13 @@ static const struct symbol ares_symbols[] = {
 
 static struct libraries loaded;
 
-static bool load(const char *file, const char *package, const struct symbol *symbols, struct error *error)
+static bool load(const char *file, const char *package, const struct symbol *symbols, const char *purpose,
+                 struct error *error)
 {
     void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return error_set(error, ERROR_FAILED,
-                         "http.allow needs the library %s (Debian: %s), which cannot be loaded: %s", file,
+                         "%s needs the library %s (Debian: %s), which cannot be loaded: %s", purpose, file,
                          package, dlerror());
     for (; symbols->name; symbols++) {
         void *function = dlsym(library, symbols->name);
@@ -69,12 +71,14 @@ static bool load(const char *file, const char *package, const struct symbol *sym
     return true;
 }
 
-const struct libraries *libraries_load(struct error *error)
+const struct libraries *libraries_load(enum libraries_wanted wanted, const char *purpose, struct error *error)
 {
-    if (!load("libcurl.so.4", "libcurl4", curl_symbols, error) ||
-        !load("libcares.so.2", "libc-ares2", ares_symbols, error))
+    bool cares = wanted == LIBRARIES_CURL_AND_CARES;
+    if (!load("libcurl.so.4", "libcurl4", curl_symbols, purpose, error) ||
+        (cares && !load("libcares.so.2", "libc-ares2", ares_symbols, purpose, error)))
         return NULL;
-    if (loaded.global_init(CURL_GLOBAL_ALL) != 0 || loaded.ares_library_init(ARES_LIB_INIT_ALL) != 0) {
+    if (loaded.global_init(CURL_GLOBAL_ALL) != 0 ||
+        (cares && loaded.ares_library_init(ARES_LIB_INIT_ALL) != 0)) {
         (void)error_set(error, ERROR_FAILED, "libcurl or c-ares does not start");
         return NULL;
     }

@@ -1,10 +1,10 @@
-/* libcurl and c-ares, loaded where handlers may use http and nowhere else: they and what they bring along
- * (TLS, HTTP/2, compression) take some MiB, and are code that a worker without a network should not have in
- * it.
+/* libcurl and c-ares, loaded by who needs them and no earlier: workers whose handlers may use http, and the
+ * doctor. They and what they bring along (TLS, HTTP/2, compression) take some MiB, and are code that a worker
+ * without a network should not have in it.
  *
  * What is used of them are these functions, under their own names without the prefix. */
-#ifndef WORKER_LIBRARIES_H
-#define WORKER_LIBRARIES_H
+#ifndef COMMON_LIBRARIES_H
+#define COMMON_LIBRARIES_H
 
 #include "common/error.h"
 
@@ -19,6 +19,7 @@ struct libraries {
     __typeof__(curl_easy_init) *easy_init;
     CURLcode (*easy_setopt)(CURL *easy, CURLoption option, ...);
     CURLcode (*easy_getinfo)(CURL *easy, CURLINFO info, ...);
+    __typeof__(curl_easy_perform) *easy_perform;
     __typeof__(curl_easy_cleanup) *easy_cleanup;
     __typeof__(curl_easy_strerror) *easy_strerror;
     __typeof__(curl_slist_append) *slist_append;
@@ -36,6 +37,7 @@ struct libraries {
     __typeof__(curl_multi_info_read) *multi_info_read;
     __typeof__(curl_multi_assign) *multi_assign;
     __typeof__(curl_multi_cleanup) *multi_cleanup;
+    /* NULL where only libcurl was asked for */
     __typeof__(ares_library_init) *ares_library_init;
     __typeof__(ares_init_options) *ares_init_options;
     __typeof__(ares_getaddrinfo) *ares_getaddrinfo;
@@ -46,7 +48,11 @@ struct libraries {
     __typeof__(ares_destroy) *ares_destroy;
 };
 
-/* Loads and initialises both, once and for good; NULL with error where they are not there. */
-const struct libraries *libraries_load(struct error *error);
+enum libraries_wanted { LIBRARIES_CURL, LIBRARIES_CURL_AND_CARES };
+
+/* Loads and initialises them for good, once in a process; NULL with error where they are not there: what
+ * needs them is `purpose`. */
+const struct libraries *libraries_load(enum libraries_wanted wanted, const char *purpose,
+                                       struct error *error);
 
 #endif

@@ -65,7 +65,7 @@ describe("a load", function()
 
   it("under faults of every kind loses nothing", function()
     run("rough", 0.35, { kinds.kill, kinds.throttle, kinds.cut_midway, kinds.kill_broker, kinds.close_channel,
-      kinds.delete_queue }, { kinds = ALL, network = true })
+      kinds.delete_queue }, { kinds = ALL, network = true, concurrency = 4 })
   end)
 
   it("keeps its order under faults of every kind, for each key and with one worker", function()

@@ -18,6 +18,8 @@ local rabbit = require "support.rabbit"
 local workspace = require "support.workspace"
 
 local BATCH = 240         -- messages for each round
+local LARGE, LARGE_BYTES = 3, 40000 -- and as many more that take several sends
+local WORK_SECONDS = 0.004 -- for each message
 local MOMENT_SHARE = 0.6  -- of them have arrived, at most, when things go wrong
 local SLICE = 10          -- of them one after the other in one stream
 local SIDE_BATCH = 10     -- to a queue that was deleted and is there again
@@ -32,7 +34,7 @@ local PREFETCH, SINGLE_PREFETCH, SIDE_PREFETCH = 50, 20, 10
 local HANDLER = [[
   return function(order, message)
     local place = order.id %% 100
-    sleep(0.004)
+    sleep(%g)
     if place == 99 then return "reject" end
     if place < 5 and message.attempt == 1 then error "once" end
     if order.strange and message.attempt == 1 then message:publish("no-such-exchange", "", "") end
@@ -62,8 +64,8 @@ Campaign.__index = Campaign
 
 local function configuration(self)
   local consumers = {
-    ("consumer(%q, %d, { workers = 3, ordering = %q })"):format(self.queue, PREFETCH,
-      self.single and "header:stream" or "none"),
+    ("consumer(%q, %d, { workers = 3, concurrency = %d, ordering = %q })"):format(self.queue, PREFETCH,
+      self.concurrency, self.single and "header:stream" or "none"),
     ("consumer(%q, %d, { declare = { durable = true } })"):format(self.side, SIDE_PREFETCH),
     self.single and ("consumer(%q, %d, {})"):format(self.single, SINGLE_PREFETCH) or nil,
   }
@@ -114,15 +116,15 @@ local function publish(self, queue, count, stream, body)
   self.count = self.count + count
 end
 
----Publishes so many messages, over all streams in turn.
----@param count? integer
-function Campaign:fill(count)
+---Publishes a batch, over all streams in turn.
+function Campaign:fill()
   local streams = self.single and { "a", "b", "c", "d", "e", "f", "single" } or { "-" }
-  local slice = self.single and SLICE or count or BATCH
-  for i = 0, (count or BATCH) / slice - 1 do
+  local slice = self.single and SLICE or BATCH
+  for i = 0, BATCH / slice - 1 do
     local stream = streams[i % #streams + 1]
     publish(self, stream == "single" and self.single or self.queue, slice, stream)
   end
+  publish(self, self.queue, LARGE, "-", ('{"id":%%d,"note":"%s"}'):format(("x"):rep(LARGE_BYTES)))
 end
 
 function Campaign:fill_side() publish(self, self.side, SIDE_BATCH, "-") end
@@ -260,7 +262,7 @@ end
 
 local function open(options)
   local self = setmetatable({ count = 0, counts = {}, complaints = {}, checker = checker.new(),
-    told = options.tell, space = workspace.new() }, Campaign)
+    space = workspace.new(), told = options.tell, concurrency = options.concurrency or 1 }, Campaign)
   local declared = { arguments = { ["x-queue-type"] = options.quorum and "quorum" or nil,
     ["x-single-active-consumer"] = options.ordered or nil } }
   self.queue, self.out = rabbit.queue("faults", declared), rabbit.queue "out"
@@ -269,7 +271,7 @@ local function open(options)
   self.proxy = options.network and proxy.start(rabbit.port)
   self.journal_path = self.space.path .. "/journal"
   self.journal = assert(io.open(self.journal_path, "w"))
-  consumer.write_handler(self.space, HANDLER:format(self.out))
+  consumer.write_handler(self.space, HANDLER:format(WORK_SECONDS * self.concurrency, self.out))
   self.space:write("moonrabbit.lua", configuration(self))
   return self
 end
@@ -298,7 +300,7 @@ end
 
 ---Runs one to its end; it stops early where something is stuck.
 ---@param options { kinds: table[], count?: integer, seed: integer, ordered?: boolean, quorum?: boolean,
----  network?: boolean, tell: function } count: of faults, or each kind once, in this order
+---  network?: boolean, concurrency?: integer, tell: function } count: of faults; or each kind once, in turn
 ---@return table result of the checker, and `counts` by kind, `complaints`, `journal`: its path, `log`
 function campaign.run(options)
   math.randomseed(options.seed)

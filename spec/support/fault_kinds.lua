@@ -10,6 +10,7 @@ local HALF_OPEN_SECONDS = 60 -- in which both sides must have found out
 local CUT_SECONDS = 1        -- in which so many bytes go over each connection that are waited for
 local CUT_BYTES = 3000
 local SLOW_SECONDS = 1
+local FROZEN_SECONDS = 8 -- the broker misses heartbeats for two to three of their intervals
 local DELAY_MS = 150
 local BYTES_PER_SECOND = 40000
 local LOG_LEAST = 4096 -- what the program maps for a worker must fit into its limit
@@ -51,6 +52,13 @@ end }
 kinds.kill = { name = "kill the program", loses = 1, share = 3, act = function(campaign)
   campaign:kill()
   campaign:start()
+end }
+
+-- As where its machine is suspended: the broker gives it up in the meantime.
+kinds.freeze = { name = "freeze the program", loses = 2, share = 1, act = function(campaign)
+  assert(campaign.program:kill "STOP")
+  linux.sleep(FROZEN_SECONDS)
+  assert(campaign.program:kill "CONT")
 end }
 
 -- The broker.

@@ -76,12 +76,20 @@ kinds.freeze_broker = { name = "freeze the broker", loses = 0, share = 1, act = 
   rabbit.thaw_broker()
 end }
 
-kinds.alarm = { name = "raise the memory alarm", loses = 0, share = 1, act = function()
+-- rabbitmqctl takes its time; there should be some load left then.
+local function fill_for_long(campaign)
+  for _ = 1, 4 do campaign:fill() end
+end
+
+kinds.alarm = { name = "raise the memory alarm", loses = 0, share = 1, act = function(campaign)
+  fill_for_long(campaign)
   rabbit.raise_memory_alarm()
+  linux.sleep(SLOW_SECONDS)
   rabbit.end_memory_alarm()
 end }
 
-kinds.close_connections = { name = "close every connection", loses = 2, share = 1, act = function()
+kinds.close_connections = { name = "close every connection", loses = 2, share = 1, act = function(campaign)
+  fill_for_long(campaign)
   assert(rabbit.ctl("close_all_connections", "a fault"))
 end }
 

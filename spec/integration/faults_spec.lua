@@ -13,9 +13,9 @@ local SEED = tonumber(os.getenv "MR_FAULTS_SEED") or os.time()
 local KEPT = os.getenv "MR_FAULTS_KEPT"
 
 local GENTLE = { kinds.kill_worker, kinds.stop_worker, kinds.reload, kinds.restart, kinds.fill_disk }
-local ROUGH = { kinds.kill, kinds.kill_broker, kinds.restart_broker, kinds.freeze_broker, kinds.alarm,
-  kinds.close_connections, kinds.delete_queue, kinds.refuse_message, kinds.cut, kinds.cut_midway,
-  kinds.half_open, kinds.half_open_up, kinds.half_open_down, kinds.delay, kinds.throttle,
+local ROUGH = { kinds.kill, kinds.freeze, kinds.kill_broker, kinds.restart_broker, kinds.freeze_broker,
+  kinds.alarm, kinds.close_connections, kinds.delete_queue, kinds.refuse_message, kinds.cut,
+  kinds.cut_midway, kinds.half_open, kinds.half_open_up, kinds.half_open_down, kinds.delay, kinds.throttle,
   kinds.close_channel }
 
 local ALL = { unpack(GENTLE) }
@@ -65,7 +65,7 @@ describe("a load", function()
 
   it("under faults of every kind loses nothing", function()
     run("rough", 0.35, { kinds.kill, kinds.throttle, kinds.cut_midway, kinds.kill_broker, kinds.close_channel,
-      kinds.delete_queue }, { kinds = ALL, network = true })
+      kinds.delete_queue }, { kinds = ALL, network = true, concurrency = 4 })
   end)
 
   it("keeps its order under faults of every kind, for each key and with one worker", function()

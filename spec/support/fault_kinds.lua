@@ -10,6 +10,7 @@ local HALF_OPEN_SECONDS = 60 -- in which both sides must have found out
 local CUT_SECONDS = 1        -- in which so many bytes go over each connection that are waited for
 local CUT_BYTES = 3000
 local SLOW_SECONDS = 1
+local FROZEN_SECONDS = 8 -- the broker misses heartbeats for two to three of their intervals
 local DELAY_MS = 150
 local BYTES_PER_SECOND = 40000
 local LOG_LEAST = 4096 -- what the program maps for a worker must fit into its limit
@@ -53,6 +54,13 @@ kinds.kill = { name = "kill the program", loses = 1, share = 3, act = function(c
   campaign:start()
 end }
 
+-- As where its machine is suspended: the broker gives it up in the meantime.
+kinds.freeze = { name = "freeze the program", loses = 2, share = 1, act = function(campaign)
+  assert(campaign.program:kill "STOP")
+  linux.sleep(FROZEN_SECONDS)
+  assert(campaign.program:kill "CONT")
+end }
+
 -- The broker.
 
 kinds.kill_broker = { name = "kill the broker", loses = 2, share = 1, forgets = true, act = function()
@@ -68,12 +76,20 @@ kinds.freeze_broker = { name = "freeze the broker", loses = 0, share = 1, act = 
   rabbit.thaw_broker()
 end }
 
-kinds.alarm = { name = "raise the memory alarm", loses = 0, share = 1, act = function()
+-- rabbitmqctl takes its time; there should be some load left then.
+local function fill_for_long(campaign)
+  for _ = 1, 4 do campaign:fill() end
+end
+
+kinds.alarm = { name = "raise the memory alarm", loses = 0, share = 1, act = function(campaign)
+  fill_for_long(campaign)
   rabbit.raise_memory_alarm()
+  linux.sleep(SLOW_SECONDS)
   rabbit.end_memory_alarm()
 end }
 
-kinds.close_connections = { name = "close every connection", loses = 2, share = 1, act = function()
+kinds.close_connections = { name = "close every connection", loses = 2, share = 1, act = function(campaign)
+  fill_for_long(campaign)
   assert(rabbit.ctl("close_all_connections", "a fault"))
 end }
 

@@ -70,7 +70,7 @@ end
 local function machine()
   return {
     processor = line_of("/proc/cpuinfo", "^model name%s*:%s*(.+)$"),
-    kernel = line_of("/proc/sys/kernel/osrelease", "^(.+)$"),
+    kernel = line_of("/proc/sys/kernel/osrelease", "^([%d.]+)"),
     cores = bench.cores(),
   }
 end
@@ -93,7 +93,7 @@ local function write(path, text)
   assert(file:close())
 end
 
--- FILE.json becomes FILE.svg.
+-- FILE.json becomes FILE.svg, and the table is told.
 local function draw(path)
   local file, problem = io.open(path)
   if not file then fail("%s", problem) end
@@ -103,6 +103,7 @@ local function draw(path)
   if done then svg, missing = chart.draw(report) end
   if not svg then fail("%s is no report of bench --json: %s", path, missing or report) end
   write(path:gsub("%.json$", "") .. ".svg", svg)
+  io.stdout:write(chart.table(report))
 end
 
 local function main(words)

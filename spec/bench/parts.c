@@ -1,13 +1,13 @@
 /* What the parts of a message's way through a worker cost. Tells
  *
- *   {"state_ns":[...],"lone_ns":[...],"batch_ns":[...],"raw_250_ns":[...],"json_250_ns":[...],
+ *   {"first_ns":[...],"next_ns":[...],"lone_ns":[...],"batch_ns":[...],"raw_250_ns":[...],"json_250_ns":[...],
  *    "raw_4096_ns":[...],"json_4096_ns":[...]}
  *
- * state_ns: processor time of opening a Lua state, loading a short script and closing it, without what a
- * worker keeps for its next state; lone_ns: a message to a worker process that waits, until its answer is
- * here; batch_ns: one of LOAD_BATCH messages that are sent together, until all answers are here; raw_* and
- * json_*: processor time of a message of so many bytes through a handler that does nothing, in this process,
- * as text and decoded. */
+ * first_ns: processor time of opening a Lua state, loading a short script and closing it; next_ns: the same
+ * of the states after it, for which a worker keeps what every state begins with; lone_ns: a message to a
+ * worker process that waits, until its answer is here; batch_ns: one of LOAD_BATCH messages that are sent
+ * together, until all answers are here; raw_* and json_*: processor time of a message of so many bytes
+ * through a handler that does nothing, in this process, as text and decoded. */
 #include "worker_load.h"
 #include "worker_subject.h"
 
@@ -30,17 +30,41 @@ static void tell(const char *name, const double figures[ROUNDS], const char *aft
     (void)printf("]%s", after);
 }
 
-static double state_ns(struct subject *subject)
+static void open_and_close(const struct assignment *assignment, struct state *state)
 {
-    struct state state;
     struct error error;
+    if (!state_open(state, assignment, NULL, &error) || !script_load(state, &error))
+        fail_msg("%s", error.text);
+    state_close(state);
+}
+
+static double first_ns(struct assignment assignment)
+{
+    struct home home;
+    struct state state;
+    assignment.home = &home;
     int64_t began_ns = cpu_now_ns();
     for (int i = 0; i < STATES; i++) {
-        if (!state_open(&state, &subject->assignment, NULL, &error) || !script_load(&state, &error))
-            fail_msg("%s", error.text);
-        state_close(&state);
+        home_init(&home, HOME_BYTES);
+        open_and_close(&assignment, &state);
+        home_clear(&home);
     }
     return (double)(cpu_now_ns() - began_ns) / STATES;
+}
+
+static double next_ns(struct assignment assignment)
+{
+    struct home home;
+    struct state state;
+    assignment.home = &home;
+    home_init(&home, HOME_BYTES);
+    open_and_close(&assignment, &state);
+    int64_t began_ns = cpu_now_ns();
+    for (int i = 0; i < STATES; i++)
+        open_and_close(&assignment, &state);
+    int64_t ended_ns = cpu_now_ns();
+    home_clear(&home);
+    return (double)(ended_ns - began_ns) / STATES;
 }
 
 static double message_ns(struct subject *subject)
@@ -101,7 +125,7 @@ static void time_worker(struct fixture *fixture)
 static void time_subjects(struct fixture *fixture)
 {
     static char large[LARGE_BODY_BYTES + 1], script[128];
-    static double figures[4][ROUNDS], state[ROUNDS];
+    static double figures[4][ROUNDS], first[ROUNDS], next[ROUNDS];
     static const char *const names[] = { "raw_250_ns", "json_250_ns", "raw_4096_ns", "json_4096_ns" };
     struct subject subjects[4];
     make_large(large);
@@ -115,13 +139,15 @@ static void time_subjects(struct fixture *fixture)
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < 4; i++)
             figures[i][round] = message_ns(&subjects[i]);
-        state[round] = state_ns(&subjects[0]);
+        first[round] = first_ns(subjects[0].assignment);
+        next[round] = next_ns(subjects[0].assignment);
     }
     for (int i = 0; i < 4; i++) {
         tell(names[i], figures[i], ",");
         subject_close(&subjects[i]);
     }
-    tell("state_ns", state, "}\n");
+    tell("first_ns", first, ",");
+    tell("next_ns", next, "}\n");
 }
 
 static void measure(void **context)

@@ -1,7 +1,9 @@
 -- The command line of `scripts/dev/bench`, where it measures nothing, and the chart that it draws.
+local cjson = require "cjson"
 local chart = require "support.bench_chart"
 local json_text = require "support.json_text"
 local process = require "support.process"
+local project = require "support.project"
 local root = require "support.root"
 local workspace = require "support.workspace"
 
@@ -9,6 +11,7 @@ local function figures(rate, cpu_us, peak_mib)
   return { rate = rate, cpu_us = cpu_us, peak_mib = peak_mib }
 end
 
+-- A report of two consumers and two of the sizes.
 local function report()
   return {
     date = "2026-11-30T03:00:00Z",
@@ -16,6 +19,9 @@ local function report()
     sections = { peers = { sizes = { ["250 B JSON"] = {
       moonrabbit = figures({ 50000, 61000, 40000 }, { 4, 6, 5 }, { 14, 14, 14 }),
       pika = figures({ 10000, 11000, 12000 }, { 50, 40, 45 }, { 20, 20, 20 }),
+    }, ["4 KiB JSON"] = {
+      moonrabbit = figures({ 9000, 9000, 9000 }, { 24, 26, 25 }, { 14, 14, 14 }),
+      pika = figures({ 5000, 5000, 5000 }, { 161, 160, 162 }, { 20, 20, 20 }),
     } } } },
   }
 end
@@ -52,6 +58,19 @@ describe("the benchmarks' chart", function()
     assert.equal(1, addresses) -- the name of SVG itself
   end)
 
+  it("has a table beside it, of all sizes", function()
+    assert.equal("| processor µs a message | 250 B JSON | 4 KiB JSON | 64 KiB binary |\n" ..
+      "| --- | --: | --: | --: |\n" ..
+      "| moonrabbit, 1 worker | 5.0 | 25.0 |  |\n" ..
+      "| pika (Python) | 45.0 | 161 |  |\n", chart.table(report()))
+  end)
+
+  it("is in README as the figures say that are kept beside it", function()
+    local kept = cjson.decode(project.read "runtime/doc/bench.json")
+    assert.equal(chart.draw(kept), project.read "runtime/doc/bench.svg")
+    assert.truthy(project.read("README.md"):find(chart.table(kept), 1, true), "README has another table")
+  end)
+
   it("is not drawn without figures", function()
     for _, empty in ipairs { {}, { sections = {} }, { sections = { peers = { sizes = {} } } }, 1 } do
       local svg, problem = chart.draw(empty)
@@ -74,9 +93,8 @@ describe("scripts/dev/bench", function()
     local result = bench("--chart", path)
     assert.equal("", result.err)
     assert.equal(0, result.code)
-    local svg = assert(io.open(space.path .. "/figures.svg"))
-    assert.equal(chart.draw(report()), svg:read("*a"))
-    svg:close()
+    assert.equal(chart.draw(report()), space:read "figures.svg")
+    assert.equal(chart.table(report()), result.out)
   end)
 
   it("refuses what it cannot do, by name and with code 2", function()

@@ -1,9 +1,11 @@
--- The chart of `make bench`'s section `peers`: a report, as bench writes it for machines, becomes an SVG that
--- stands on its own. It is read on light and on dark pages, so it brings its own background, and colours for
--- both. A bar is the median; the line over it goes from least to most.
+-- What README shows of `make bench`'s section `peers`: a report, as bench writes it for machines, becomes a
+-- chart, and a table of what the chart leaves out. The chart is an SVG that stands on its own. It is read on
+-- light and on dark pages, so it brings its own background, and colours for both. A bar is the median; the
+-- line over it goes from least to most.
 local bench = require "support.bench"
 
 local SIZE = "250 B JSON"
+local SIZES = { SIZE, "4 KiB JSON", "64 KiB binary" } -- of the table
 
 local ROWS = { -- as they are in the report, and what the chart calls them
   { "moonrabbit", "moonrabbit, 1 worker", ours = true },
@@ -73,7 +75,8 @@ local function rows_of(results)
 end
 
 local function figure_text(figure)
-  return figure >= 100 and bench.text(math.floor(figure + 0.5)) or ("%.1f"):format(figure)
+  if figure >= 1000 then return bench.text(figure) end
+  return (figure >= 100 and "%.0f" or "%.1f"):format(figure)
 end
 
 local function top_of(row)
@@ -116,14 +119,18 @@ local function draw_words(lines, report, rows, height)
       report.date:sub(1, 10)))
 end
 
+local function sizes_of(report)
+  return type(report) == "table" and report.sections and report.sections.peers and
+    report.sections.peers.sizes or {}
+end
+
 local chart = {}
 
 ---@param report table as `bench --json` writes it, with the section `peers`
 ---@return string|nil svg, string|nil problem
 function chart.draw(report)
-  local sizes = type(report) == "table" and report.sections and report.sections.peers and
-    report.sections.peers.sizes
-  local rows = sizes and sizes[SIZE] and rows_of(sizes[SIZE]) or {}
+  local results = sizes_of(report)[SIZE]
+  local rows = results and rows_of(results) or {}
   if #rows == 0 then return nil, "it has no figures of the section 'peers'" end
   local height = TITLE + HEAD + #rows * ROW + FOOT
   local lines = {
@@ -139,6 +146,24 @@ function chart.draw(report)
   end
   lines[#lines + 1] = "</svg>\n"
   return table.concat(lines, "\n")
+end
+
+---Processor time of a message in each size: medians, in Markdown.
+---@param report table that chart.draw takes
+---@return string
+function chart.table(report)
+  local sizes = sizes_of(report)
+  local lines = { "| processor µs a message | " .. table.concat(SIZES, " | ") .. " |",
+    "| --- | --: | --: | --: |" }
+  for i, row in ipairs(rows_of(sizes[SIZE])) do
+    local cells = { row.name }
+    for _, size in ipairs(SIZES) do
+      local figures = sizes[size] and rows_of(sizes[size])[i].figures.cpu_us
+      cells[#cells + 1] = figures and figure_text(bench.quantile(figures, 0.5)) or ""
+    end
+    lines[#lines + 1] = "| " .. table.concat(cells, " | ") .. " |"
+  end
+  return table.concat(lines, "\n") .. "\n"
 end
 
 return chart

@@ -63,7 +63,9 @@ static void close_subject(struct subject *subject)
 
 static bool walk_until(struct subject *subject, uint64_t entries_max, int64_t until_ns)
 {
-    const struct heap_walk_limits limits = { .until_ns = until_ns, .entries_max = entries_max };
+    const struct heap_walk_limits limits = {
+        .until_ns = until_ns, .until_cpu_ns = INT64_MAX, .entries_max = entries_max, .objects_max = UINT64_MAX
+    };
     places_begin(&subject->places);
     return heap_walk(&subject->state, &subject->places, &subject->seen, &limits, &subject->weak);
 }

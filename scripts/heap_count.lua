@@ -1,6 +1,6 @@
--- How many entries a large table has, for the walk through the heap (worker/heap_walk.c). LuaJIT's interpreter
--- goes through a table by position in such a loop; lua_next looks up each key to find the one behind it, which
--- takes ten times as long. Returns the function that counts.
+-- How many entries a large table has, for the walk through the heap (worker/heap_walk.c). In such a loop
+-- LuaJIT's interpreter goes through a table by position; lua_next looks up each key to find the next one,
+-- which takes ten times as long. Returns the function that counts.
 local next, type = next, type
 
 ---@param entries table

@@ -98,13 +98,14 @@ static void add(const struct places *places, struct finding *findings, uint32_t 
 {
     const struct place *place = &places->list[id];
     const struct growth *growth = &findings[id].growth;
+    const struct growth_point *last = &place->series.points[place->series.count - 1];
     struct suspect *sum = &findings[to].sum;
     sum->place = to;
-    sum->bytes += place->now.bytes;
+    sum->bytes += last->bytes;
     sum->bytes_per_message += growth->bytes_per_message;
     if (id != to && grows(&findings[to]))
         return;
-    sum->entries += growth->what == GROWTH_INNER ? place_inner(place) : place->now.entries;
+    sum->entries += growth->what == GROWTH_INNER ? last->inner : last->entries;
     sum->entries_per_message += growth->entries_per_message;
     if (id == to)
         sum->kind = kind_of(place, growth->what);

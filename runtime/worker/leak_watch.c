@@ -65,19 +65,14 @@ static bool needs_live(const struct leak_watch *watch)
            (!watch->on_trial && places_most_held(&watch->places) >= OBJECTS_MAX / OBJECTS_PART);
 }
 
-/* It is known from a cycle that has just ended. */
-static bool knows_live(const struct leak_watch *watch)
-{
-    const struct low_water *water = &watch->water;
-    return water->bytes > 0 && water->messages >= watch->messages - watch->messages / FRESH_PART;
-}
-
 /* A look now would tell nothing: no cycle has ended since the last, or too long ago for what is in weak
  * tables. */
 static bool waits_for_cycle(const struct leak_watch *watch)
 {
+    const struct low_water *water = &watch->water;
     return !watch->on_trial && needs_live(watch) &&
-           (watch->water.messages <= watch->walk_messages || (watch->weak && !knows_live(watch)));
+           (water->messages <= watch->walk_messages ||
+            (watch->weak && water->messages < watch->messages - watch->messages / FRESH_PART));
 }
 
 /* About, of the look that is next, and of the last at this state: tables are looked into as far as
@@ -256,17 +251,37 @@ static bool is_worth_a_walk(const struct leak_watch *watch, uint64_t live_before
            has_grown(watch, live_before, last_look_messages(watch));
 }
 
-/* What lives in all, where that has to be known and can be: 0 where not. */
-static uint64_t find_live(struct leak_watch *watch, struct state *state, bool judged)
+/* What lived in all, after so many messages; 0 bytes where that is not known. */
+struct living {
+    uint64_t bytes, messages;
+};
+
+static struct living find_living(struct leak_watch *watch, struct state *state, bool judged)
 {
     bool dear = watch->walk_ns >= CHEAP_WALK_NS;
     bool wanted = dear || (needs_live(watch) && (judged || watch->on_trial));
-    if (wanted && may_collect(watch, state)) {
-        if (state_heap_bytes(state) > state->quota.live + state->quota.live / 16)
-            collect(watch, state);
-        return state->quota.live;
-    }
-    return knows_live(watch) ? watch->water.bytes : 0;
+    if (!wanted || !may_collect(watch, state))
+        return (struct living){ .bytes = watch->water.bytes, .messages = watch->water.messages };
+    if (state_heap_bytes(state) > state->quota.live + state->quota.live / 16)
+        collect(watch, state);
+    return (struct living){ .bytes = state->quota.live, .messages = watch->messages };
+}
+
+static bool is_fresh(const struct leak_watch *watch, const struct living *living)
+{
+    return living->bytes > 0 && living->messages >= watch->messages - watch->messages / FRESH_PART;
+}
+
+/* The walk has come to its end: what it tells. */
+static void conclude(struct leak_watch *watch, const struct living *living, bool judged)
+{
+    estimate_whole(watch, judged);
+    if (last_look_messages(watch) == 0)
+        watch->unseen_bytes = (int64_t)watch->begin_bytes - (int64_t)places_bytes(&watch->places);
+    bool fresh = is_fresh(watch, living);
+    if (fresh || (living->bytes > 0 && places_are_cut(&watch->places)))
+        add_rest(watch, living->bytes, living->messages);
+    places_end(&watch->places, watch->messages, fresh);
 }
 
 /* False where it cost too much. */
@@ -274,7 +289,7 @@ static bool find(struct leak_watch *watch, struct state *state, bool judged, int
 {
     bool weak_before = watch->weak;
     uint64_t live_before = watch->live;
-    uint64_t live_bytes = find_live(watch, state, judged);
+    struct living living = find_living(watch, state, judged);
     if (!is_worth_a_walk(watch, live_before)) {
         places_stay(&watch->places, watch->messages);
         return true;
@@ -282,19 +297,11 @@ static bool find(struct leak_watch *watch, struct state *state, bool judged, int
     if (!walk(watch, state, until_cpu_ns))
         return false;
     if (watch->on_trial && watch->weak && !weak_before) {
-        live_bytes = find_live(watch, state, judged);
+        living = find_living(watch, state, judged);
         (void)walk(watch, state, until_cpu_ns);
     }
-    if (watch->incomplete)
-        return true;
-    estimate_whole(watch, judged);
-    if (last_look_messages(watch) == 0)
-        watch->unseen_bytes = (int64_t)watch->begin_bytes - (int64_t)places_bytes(&watch->places);
-    if (live_bytes > 0 && live_bytes == state->quota.live)
-        add_rest(watch, live_bytes, watch->messages);
-    else if (watch->water.bytes > 0 && (knows_live(watch) || places_are_cut(&watch->places)))
-        add_rest(watch, watch->water.bytes, watch->water.messages);
-    places_end(&watch->places, watch->messages, live_bytes > 0);
+    if (!watch->incomplete)
+        conclude(watch, &living, judged);
     return true;
 }
 

@@ -65,7 +65,7 @@ describe("the leak doctor", function()
       assert.equal(("%s, %s, "):format(leaks[1][2], leaks[1][1]),
         line.leak:match "^(.*, )%d+ entries, %+%d%.%d per message, %+%d+ bytes per message$")
       assert.same({ "warning", 1 }, { line.level, line.worker })
-      assert.is_truthy(line.looking_took:match "^%d+%.%d%d%%$")
+      assert(tonumber(line.looking_took:match "^(%d+%.%d%d)%%$") < 1, line.looking_took)
     end)
   end
 

@@ -236,19 +236,21 @@ static void grow(struct place *place, double times, uint64_t messages)
     place->now.cut = false;
 }
 
-void places_add_rest(struct places *places, uint64_t bytes, uint64_t messages)
+void places_add_rest(struct places *places, const struct places_rest *rest)
 {
     uint32_t holder = holder_of_rest(places);
-    uint64_t before = 0, now = bytes;
+    uint64_t before = 0, now = rest->bytes;
     for (uint32_t id = 1; id < places->count && holder != 0; id++) {
         if (is_part_of(places, id, holder)) {
             before += last_point(&places->list[id])->bytes;
             now += places->list[id].now.bytes;
         }
     }
+    if (now < rest->grown_bytes / 2)
+        return;
     for (uint32_t id = 1; id < places->count && before > 0; id++) {
         if (is_part_of(places, id, holder))
-            grow(&places->list[id], (double)now / (double)before, messages);
+            grow(&places->list[id], (double)now / (double)before, rest->messages);
     }
 }
 

@@ -106,10 +106,17 @@ uint64_t places_bytes(const struct places *places);
  * from the first. */
 uint64_t places_most_held(const struct places *places);
 
-/* What this walk has left out came to so many bytes after so many messages. They belong to what was cut, if
- * that has one holder; what several hold is not known. A place that is large from the first is taken to stay
- * as it is. */
-void places_add_rest(struct places *places, uint64_t bytes, uint64_t messages);
+/* What a walk has left out, about, and how much the heap has grown in all since the state began: after so
+ * many messages. */
+struct places_rest {
+    uint64_t bytes;
+    uint64_t grown_bytes;
+    uint64_t messages;
+};
+
+/* The rest belongs to what was cut, if that has one holder and is most of what has grown; else nothing is
+ * known of it. A place that is large from the first is taken to stay as it is. */
+void places_add_rest(struct places *places, const struct places_rest *rest);
 
 /* Whether there is one of which something was left out that no rest was added for. */
 bool places_are_cut(const struct places *places);

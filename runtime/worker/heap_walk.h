@@ -46,7 +46,7 @@ enum {
     HEAP_NODE_BYTES = 24, /* any other */
     HEAP_FUNCTION_BYTES = 48,
     HEAP_UPVALUE_BYTES = 64, /* with the variable itself */
-    HEAP_COROUTINE_BYTES = 800,
+    HEAP_COROUTINE_BYTES = 488,
     HEAP_USERDATA_BYTES = 56, /* and its size */
     HEAP_CDATA_BYTES = 32,
 };

@@ -61,8 +61,8 @@ void leak_watch_close(struct leak_watch *watch)
  * tables may be garbage. */
 static bool needs_live(const struct leak_watch *watch)
 {
-    return watch->weak ||
-           (!watch->on_trial && places_most_held(&watch->places) >= OBJECTS_MAX / OBJECTS_PART);
+    return watch->weak || (!watch->on_trial && !watch->whole &&
+                           places_most_held(&watch->places) >= OBJECTS_MAX / OBJECTS_PART);
 }
 
 /* A look now would tell nothing: no cycle has ended since the last, or too long ago for what is in weak
@@ -75,8 +75,7 @@ static bool waits_for_cycle(const struct leak_watch *watch)
             (watch->weak && water->messages < watch->messages - watch->messages / FRESH_PART));
 }
 
-/* About, of the look that is next, and of the last at this state: tables are looked into as far as
- * ENTRIES_MAX. */
+/* About, of the look that is next: tables are looked into as far as ENTRIES_MAX. */
 static double next_cost_ns(const struct leak_watch *watch, const struct state *state)
 {
     double heap_bytes = (double)state_heap_bytes(state);
@@ -85,9 +84,15 @@ static double next_cost_ns(const struct leak_watch *watch, const struct state *s
                               : heap_bytes * first_walk_ns;
 }
 
-static double last_cost_ns(const struct leak_watch *watch, const struct state *state)
+/* ... and of the last at this state, after so many messages. */
+static double last_cost_ns(const struct leak_watch *watch, const struct state *state, uint64_t messages)
 {
-    return watch->whole ? (double)watch->whole_ns * 1.25 : next_cost_ns(watch, state) * 1.5;
+    double next_ns = next_cost_ns(watch, state);
+    if (!watch->whole)
+        return next_ns * 1.5;
+    double grown_ns = next_ns * (double)messages / (double)(watch->messages + 1);
+    double whole_ns = (double)watch->whole_ns * 1.25;
+    return grown_ns > whole_ns ? grown_ns : whole_ns;
 }
 
 static double collect_cost_ns(const struct leak_watch *watch, const struct state *state)
@@ -111,7 +116,7 @@ static bool leaves_enough(const struct leak_watch *watch, const struct state *st
         return true;
     double messages = (double)watch->messages, more = (double)end - messages;
     double income_ns = (double)(now_ns - watch->state_began_ns) / messages * more / LEAK_BUDGET_SHARE;
-    return room_ns + income_ns >= last_cost_ns(watch, state);
+    return room_ns + income_ns >= last_cost_ns(watch, state, end);
 }
 
 static bool may_look(struct leak_watch *watch, const struct state *state, int64_t now_ns, bool judged)
@@ -200,15 +205,25 @@ static bool walk(struct leak_watch *watch, struct state *state, int64_t until_cp
     return true;
 }
 
-/* What the walk has left out, by what lives, and lived after so many messages: what is more than what it saw
- * and what no walk sees. That is known from the first look, when there is next to nothing in the state. */
-static void add_rest(struct leak_watch *watch, uint64_t live_bytes, uint64_t messages)
+/* What lived in all, after so many messages; 0 bytes where that is not known. */
+struct living {
+    uint64_t bytes, messages;
+};
+
+/* What the walk has left out: what lives beyond what it saw and what no walk sees. That is known from the
+ * first look, when there is next to nothing in the state. */
+static void add_rest(struct leak_watch *watch, const struct living *living)
 {
-    int64_t unseen_bytes = (int64_t)live_bytes - (int64_t)places_bytes(&watch->places);
+    int64_t unseen_bytes = (int64_t)living->bytes - (int64_t)places_bytes(&watch->places);
     if (unseen_bytes < watch->unseen_bytes && !places_are_cut(&watch->places))
         watch->unseen_bytes = unseen_bytes;
     int64_t rest_bytes = unseen_bytes - watch->unseen_bytes;
-    places_add_rest(&watch->places, rest_bytes > 0 ? (uint64_t)rest_bytes : 0, messages);
+    const struct places_rest rest = {
+        .bytes = rest_bytes > 0 ? (uint64_t)rest_bytes : 0,
+        .grown_bytes = living->bytes > watch->begin_bytes ? living->bytes - watch->begin_bytes : 0,
+        .messages = living->messages,
+    };
+    places_add_rest(&watch->places, &rest);
 }
 
 /* What a walk that leaves out nothing takes at the end of such a state, and whether there is reason for one.
@@ -251,11 +266,7 @@ static bool is_worth_a_walk(const struct leak_watch *watch, uint64_t live_before
            has_grown(watch, live_before, last_look_messages(watch));
 }
 
-/* What lived in all, after so many messages; 0 bytes where that is not known. */
-struct living {
-    uint64_t bytes, messages;
-};
-
+/* By a collection where that is wanted and can be paid, else by the last cycle. */
 static struct living find_living(struct leak_watch *watch, struct state *state, bool judged)
 {
     bool dear = watch->walk_ns >= CHEAP_WALK_NS;
@@ -280,7 +291,7 @@ static void conclude(struct leak_watch *watch, const struct living *living, bool
         watch->unseen_bytes = (int64_t)watch->begin_bytes - (int64_t)places_bytes(&watch->places);
     bool fresh = is_fresh(watch, living);
     if (fresh || (living->bytes > 0 && places_are_cut(&watch->places)))
-        add_rest(watch, living->bytes, living->messages);
+        add_rest(watch, living);
     places_end(&watch->places, watch->messages, fresh);
 }
 

@@ -32,6 +32,12 @@ static const struct growth_point *last(const struct places *places, uint32_t id)
     return &series->points[series->count - 1];
 }
 
+static void add_rest(struct places *places, uint64_t bytes, uint64_t grown_bytes, uint64_t messages)
+{
+    const struct places_rest rest = { .bytes = bytes, .grown_bytes = grown_bytes, .messages = messages };
+    places_add_rest(places, &rest);
+}
+
 static void the_rest_is_in_what_was_cut(void **context)
 {
     struct places places;
@@ -46,7 +52,7 @@ static void the_rest_is_in_what_was_cut(void **context)
     find(&places, list, 1000, true);
     find(&places, other, 50, false);
     assert_true(places_are_cut(&places));
-    places_add_rest(&places, 400000, 4900);
+    add_rest(&places, 400000, 400000, 4900);
     assert_false(places_are_cut(&places));
     places_end(&places, 5000, true);
     assert_int_equal(last(&places, list)->bytes, 500000);
@@ -75,7 +81,7 @@ static void parts_of_a_tree_grow_alike(void **context)
     places_begin(&places);
     find(&places, left, 900, true);
     find(&places, right, 100, true);
-    places_add_rest(&places, 400000, 5000);
+    add_rest(&places, 400000, 400000, 5000);
     places_end(&places, 5000, true);
     assert_int_equal(last(&places, left)->inner, 3000);
     assert_int_equal(last(&places, right)->inner, 2000);
@@ -95,11 +101,30 @@ static void of_several_nothing_is_known(void **context)
     places_begin(&places);
     find(&places, one, 1000, true);
     find(&places, two, 1000, true);
-    places_add_rest(&places, 400000, 5000);
+    add_rest(&places, 400000, 400000, 5000);
     assert_true(places_are_cut(&places));
     places_end(&places, 5000, true);
     assert_int_equal(last(&places, one)->messages, 100);
     assert_int_equal(last(&places, two)->messages, 100);
+    places_clear(&places);
+}
+
+/* What lives in all is known about: the error may be as large as the list. */
+static void a_small_part_of_what_grows_is_not_known(void **context)
+{
+    struct places places;
+    (void)context;
+    assert_true(places_init(&places));
+    uint32_t list = variable(&places, "list");
+    places_begin(&places);
+    find(&places, list, 500, false);
+    places_end(&places, 500, true);
+    places_begin(&places);
+    find(&places, list, 1000, true);
+    add_rest(&places, 400000, 1000100, 5000);
+    assert_true(places_are_cut(&places));
+    add_rest(&places, 400000, 999900, 5000);
+    assert_false(places_are_cut(&places));
     places_clear(&places);
 }
 
@@ -117,7 +142,7 @@ static void what_is_large_from_the_first_stays(void **context)
     places_begin(&places);
     find(&places, large, 1000, true);
     find(&places, list, 1000, true);
-    places_add_rest(&places, 100000, 2000);
+    add_rest(&places, 100000, 100000, 2000);
     places_end(&places, 2000, true);
     assert_int_equal(places.list[large].series.count, 0);
     assert_int_equal(last(&places, list)->inner, 2000);
@@ -151,6 +176,7 @@ int main(void)
         cmocka_unit_test(the_rest_is_in_what_was_cut),
         cmocka_unit_test(parts_of_a_tree_grow_alike),
         cmocka_unit_test(of_several_nothing_is_known),
+        cmocka_unit_test(a_small_part_of_what_grows_is_not_known),
         cmocka_unit_test(what_is_large_from_the_first_stays),
         cmocka_unit_test(weak_tables_count_after_a_collection),
     };

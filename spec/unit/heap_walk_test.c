@@ -176,7 +176,7 @@ static const struct shape shapes[] = {
     { "a coroutine that has not begun",
       "local box = { 1, 2, 3 }\nlocal c = coroutine.create(function() return box end)\nbox = nil\n"
       "return function() return c end",
-      "upvalue 'c' of handler.lua:4", 0, 0, 800 },
+      "upvalue 'c' of handler.lua:4", 0, 0, 480 },
     { "a list of linked tables",
       "local head for i = 1, 10 do head = { next = head } end\nreturn function() return head end",
       "upvalue 'head' of handler.lua:2 .next", 1, 7, 9 * 64 },

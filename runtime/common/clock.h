@@ -16,4 +16,14 @@ static inline int64_t clock_now_ns(void)
     return (int64_t)now.tv_sec * CLOCK_NS_PER_SECOND + now.tv_nsec;
 }
 
+/* Processor time of this thread: other processes that the machine is busy with are not its doing. A system
+ * call.
+ */
+static inline int64_t clock_cpu_ns(void)
+{
+    struct timespec now = { 0 };
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (int64_t)now.tv_sec * CLOCK_NS_PER_SECOND + now.tv_nsec;
+}
+
 #endif

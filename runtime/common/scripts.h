@@ -22,6 +22,10 @@ extern const size_t script_config_checks_size;
 extern const char script_sandbox[];
 extern const size_t script_sandbox_size;
 
+/* scripts/heap_count.lua: counts the entries of a table (run by worker/heap_walk.c). */
+extern const char script_heap_count[];
+extern const size_t script_heap_count_size;
+
 /* The module moonrabbit.test, what it and `replay` take for a message, and how busted is run; `replay` itself
  * and its report (all run by console.c). */
 extern const char script_test[];

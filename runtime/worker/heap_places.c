@@ -164,24 +164,132 @@ void places_begin(struct places *places)
     }
 }
 
+uint64_t places_bytes(const struct places *places)
+{
+    uint64_t bytes = 0;
+    for (uint32_t id = 0; id < places->count; id++)
+        bytes += places->list[id].now.bytes;
+    return bytes;
+}
+
+static bool is_large(const struct place *place)
+{
+    return place->large || (place->now.cut && place->series.count == 0);
+}
+
+uint32_t places_holder(const struct places *places, uint32_t id)
+{
+    const struct place *place = &places->list[id];
+    uint32_t above = place->chained ? places->list[place->chain].parent : 0;
+    return above != 0 ? above : id;
+}
+
+uint64_t places_most_held(const struct places *places)
+{
+    uint64_t most = 0;
+    for (uint32_t id = 0; id < places->count; id++) {
+        const struct place *place = &places->list[id];
+        if (!is_large(place) && place->now.held > most)
+            most = place->now.held;
+    }
+    return most;
+}
+
+static bool lacks_rest(const struct place *place)
+{
+    return place->now.cut && !is_large(place);
+}
+
+/* The holder of all that was cut; 0 where there are several, or none. */
+static uint32_t holder_of_rest(const struct places *places)
+{
+    uint32_t holder = 0;
+    for (uint32_t id = 1; id < places->count; id++) {
+        if (!lacks_rest(&places->list[id]))
+            continue;
+        if (holder != 0 && places_holder(places, id) != holder)
+            return 0;
+        holder = places_holder(places, id);
+    }
+    return holder;
+}
+
+static bool is_part_of(const struct places *places, uint32_t id, uint32_t holder)
+{
+    const struct place *place = &places->list[id];
+    return (lacks_rest(place) || place->chained) && !is_large(place) && place->series.count > 0 &&
+           places_holder(places, id) == holder;
+}
+
+static const struct growth_point *last_point(const struct place *place)
+{
+    return &place->series.points[place->series.count - 1];
+}
+
+/* It has grown as much since the last walk as all that has the same holder. */
+static void grow(struct place *place, double times, uint64_t messages)
+{
+    const struct growth_point *last = last_point(place);
+    place->now.inner = place->now.objects = (uint64_t)((double)last->inner * times);
+    place->now.bytes = (uint64_t)((double)last->bytes * times);
+    place->now.messages = messages;
+    place->now.cut = false;
+}
+
+void places_add_rest(struct places *places, const struct places_rest *rest)
+{
+    uint32_t holder = holder_of_rest(places);
+    uint64_t before = 0, now = rest->bytes;
+    for (uint32_t id = 1; id < places->count && holder != 0; id++) {
+        if (is_part_of(places, id, holder)) {
+            before += last_point(&places->list[id])->bytes;
+            now += places->list[id].now.bytes;
+        }
+    }
+    if (now < rest->grown_bytes / 2)
+        return;
+    for (uint32_t id = 1; id < places->count && before > 0; id++) {
+        if (is_part_of(places, id, holder))
+            grow(&places->list[id], (double)now / (double)before, rest->messages);
+    }
+}
+
+bool places_are_cut(const struct places *places)
+{
+    for (uint32_t id = 0; id < places->count; id++) {
+        if (places->list[id].now.cut)
+            return true;
+    }
+    return false;
+}
+
 uint64_t place_inner(const struct place *place)
 {
     return place->chained ? place->now.objects : place->now.inner;
 }
 
-/* A place that this state has not had yet has no series yet. */
-void places_end(struct places *places, uint64_t messages)
+static void add_point(struct place *place, uint64_t messages)
+{
+    const struct growth_series *series = &place->series;
+    const struct growth_point point = {
+        .messages = place->now.messages > 0 ? place->now.messages : messages,
+        .entries = place->now.entries,
+        .inner = place_inner(place),
+        .bytes = place->now.bytes,
+    };
+    uint64_t last = series->count > 0 ? series->points[series->count - 1].messages : 0;
+    /* A place that this state has not had yet has no series yet. */
+    if (point.messages >= last && (series->count > 0 || point.bytes > 0))
+        growth_add(&place->series, &point);
+}
+
+void places_end(struct places *places, uint64_t messages, bool collected)
 {
     for (uint32_t id = 0; id < places->count; id++) {
         struct place *place = &places->list[id];
-        const struct growth_point point = {
-            .messages = messages,
-            .entries = place->now.entries,
-            .inner = place_inner(place),
-            .bytes = place->now.bytes,
-        };
-        if (place->series.count > 0 || point.bytes > 0)
-            growth_add(&place->series, &point);
+        place->large = is_large(place) && place->now.cut;
+        if (!place->now.cut && (collected || !place->now.weak))
+            add_point(place, messages);
     }
 }
 
@@ -199,8 +307,10 @@ void places_stay(struct places *places, uint64_t messages)
 
 void places_forget(struct places *places)
 {
-    for (uint32_t id = 0; id < places->count; id++)
+    for (uint32_t id = 0; id < places->count; id++) {
         places->list[id].series.count = 0;
+        places->list[id].large = false;
+    }
 }
 
 /* Texts that strangers chose, fit to be printed. Cut where a character is whole. */

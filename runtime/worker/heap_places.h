@@ -52,8 +52,12 @@ struct place_figures {
     uint64_t array_end;     /* the largest of these numbers */
     uint64_t inner;         /* entries of tables in it that have no place of their own */
     uint64_t objects;       /* such tables, and functions */
+    uint64_t held;          /* the same of all places whose holder this one is */
     uint64_t bytes;         /* of all that belongs to it */
     bool is_string;
+    uint64_t messages; /* after which it was so; 0: after all */
+    bool cut;          /* there is more in it than was looked at */
+    bool weak;         /* the table that it names, so that garbage may be in it */
 };
 
 struct place {
@@ -68,6 +72,7 @@ struct place {
     bool collection;   /* its entries have no places; once so, always so */
     bool chained;      /* what is in it leads back to its own label, or to one above: a list, a tree */
     uint32_t chain;    /* where chained: the topmost place with a label that came again */
+    bool large;        /* it has been cut from the first walk of this state on */
     uint64_t innocent; /* it did not grow in a state that had handled so many messages */
     struct place_figures now;
     struct growth_series series; /* of the state at hand */
@@ -90,9 +95,36 @@ void places_clear(struct places *places);
  * label leads in circles or there is no room. */
 uint32_t places_below(struct places *places, uint32_t parent, const struct place_label *label);
 
-/* A walk begins: all figures are 0. It is over: they are added to each place's series. */
+/* The place that holds what is in this one: the variable, where this is a part of a list or tree; else
+ * itself. */
+uint32_t places_holder(const struct places *places, uint32_t id);
+
+/* What a walk has found in all of them. */
+uint64_t places_bytes(const struct places *places);
+
+/* How many objects the largest of them holds that have no place of their own, of those that were not large
+ * from the first. */
+uint64_t places_most_held(const struct places *places);
+
+/* What a walk has left out, about, and how much the heap has grown in all since the state began: after so
+ * many messages. */
+struct places_rest {
+    uint64_t bytes;
+    uint64_t grown_bytes;
+    uint64_t messages;
+};
+
+/* The rest belongs to what was cut, if that has one holder and is most of what has grown; else nothing is
+ * known of it. A place that is large from the first is taken to stay as it is. */
+void places_add_rest(struct places *places, const struct places_rest *rest);
+
+/* Whether there is one of which something was left out that no rest was added for. */
+bool places_are_cut(const struct places *places);
+
+/* A walk begins: all figures are 0. It is over: what is known by them is added to each place's series. That
+ * is nothing of what was cut, and of weak tables only where all garbage has just been `collected`. */
 void places_begin(struct places *places);
-void places_end(struct places *places, uint64_t messages);
+void places_end(struct places *places, uint64_t messages, bool collected);
 
 /* Nothing was found to have grown since the last walk, without another. */
 void places_stay(struct places *places, uint64_t messages);

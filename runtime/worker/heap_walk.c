@@ -6,6 +6,7 @@
 #include "worker/heap_walk.h"
 
 #include "common/clock.h"
+#include "common/scripts.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -13,18 +14,23 @@
 #include <string.h>
 
 #include <lauxlib.h>
+#include <luajit.h>
 
 enum {
     QUEUE = 4, /* where they are on the Lua stack; below are the script's functions */
     STACK = 5,
+    COUNT = 6,       /* scripts/heap_count.lua */
     QUEUE_SLOTS = 2, /* object, place */
     STACK_SLOTS = 2, /* table, last key read or nil */
     FRAMES_FIRST = 64,
     LUA_SLOTS = 16,
     GARBAGE_MAX = 64 * 1024, /* of the walk's own, that is left for the state's next collection */
     CLOCK_STRIDE = 256,      /* steps between looks at the clock */
-    NAMES_LOOK = 64,         /* entries of a table that are looked at for whether it is a collection */
-    LONG_STRING = 64,        /* a string that may be what grows has a place of its own */
+    ESTIMATE_FROM = 64, /* entries that have been looked into, at least, where others are taken for alike */
+    SMALL_TABLE = 64,   /* entries up to which the room that a table keeps is counted */
+    DEEP = 8,           /* tables in each other: then it is a list or tree */
+    NAMES_LOOK = 64,    /* entries of a table that are looked at for whether it is a collection */
+    LONG_STRING = 64,   /* a string that may be what grows has a place of its own */
     ARRAY_END_MAX = 1 << 28,
     COROUTINE_LEVELS = 200,
     COROUTINE_LOCALS = 250,
@@ -36,10 +42,10 @@ enum { FLAG_OWN = 1, FLAG_WEAK_KEYS = 2, FLAG_WEAK_VALUES = 4 };
 struct frame {
     uint32_t place;
     unsigned flags;
-    uint64_t read;         /* entries */
+    uint64_t read;         /* entries, */
+    uint64_t in_array;     /* of them with a whole number as the key */
     uint64_t bytes_before; /* that had been found before its first entry */
     uint64_t slot_bytes;   /* of the entries themselves */
-    uint64_t usual_bytes;  /* what an entry holds besides, where it is only counted */
 };
 
 struct walk {
@@ -47,14 +53,13 @@ struct walk {
     struct state *state;
     struct places *places;
     struct heap_seen *seen;
-    int64_t until_ns;
+    const struct heap_walk_limits *limits;
     int queue_head; /* of the next to be taken */
     int queue_tail; /* behind the last */
     struct frame *frames;
     size_t frame_count;
     size_t frame_capacity;
-    uint64_t bytes;       /* found so far */
-    uint64_t entries_max; /* of one table that are looked into; further ones are counted */
+    uint64_t bytes; /* found so far */
     unsigned steps;
     bool weak;    /* the script has weak references */
     bool stopped; /* out of time or room */
@@ -83,6 +88,29 @@ static bool claim(struct walk *walk)
 static bool is_looked_into(int type)
 {
     return type == LUA_TTABLE || type == LUA_TFUNCTION || type == LUA_TTHREAD || type == LUA_TUSERDATA;
+}
+
+/* Lists and trees lead on and on; what lies side by side in one table is bounded by `entries_max`. */
+static void count_object(struct walk *walk, uint32_t id)
+{
+    place_at(walk, id)->now.objects++;
+    if (place_at(walk, id)->chained || walk->frame_count > DEEP)
+        place_at(walk, places_holder(walk->places, id))->now.held++;
+}
+
+/* So much was found in what it is told as that more is not looked at. */
+static bool is_full(const struct walk *walk, uint32_t id)
+{
+    return place_at(walk, places_holder(walk->places, id))->now.held >= walk->limits->objects_max;
+}
+
+/* (value) -> the same: whether it is left out, since its place is full */
+static bool is_left_out(struct walk *walk, uint32_t id)
+{
+    if (!is_full(walk, id) || heap_seen_has(walk->seen, lua_topointer(walk->lua, -1)))
+        return false;
+    place_at(walk, id)->now.cut = true;
+    return true;
 }
 
 /* What waits */
@@ -155,6 +183,8 @@ static void push_frame(struct walk *walk, uint32_t id, unsigned flags)
     }
     unsigned weak = weakness_of(lua);
     walk->weak = walk->weak || weak != 0;
+    if (flags & FLAG_OWN)
+        place_at(walk, id)->now.weak = weak != 0;
     walk->frames[walk->frame_count] = (struct frame){
         .place = id,
         .flags = flags | weak,
@@ -172,9 +202,10 @@ static void offer(struct walk *walk, uint32_t id)
 {
     lua_State *lua = walk->lua;
     int type = lua_type(lua, -1);
-    bool is_new = (type == LUA_TSTRING || type > LUA_TNUMBER) && claim(walk);
+    bool is_object = type == LUA_TSTRING || type > LUA_TNUMBER;
+    bool is_new = is_object && !(is_looked_into(type) && is_left_out(walk, id)) && claim(walk);
     if (is_new && type == LUA_TTABLE) {
-        place_at(walk, id)->now.objects++;
+        count_object(walk, id);
         count_bytes(walk, id, HEAP_TABLE_BYTES);
         push_frame(walk, id, 0);
     } else if (is_new && is_looked_into(type)) {
@@ -265,7 +296,7 @@ static void take_function(struct walk *walk, uint32_t id)
     static const struct place_label environment = { .kind = PLACE_ENVIRONMENT };
     lua_Debug function;
     describe_function(walk->lua, &function);
-    place_at(walk, id)->now.objects++;
+    count_object(walk, id);
     take_upvalues(walk, id, &function);
     if (!is_script(&function))
         return;
@@ -445,6 +476,7 @@ static void count_entry(struct walk *walk, struct frame *frame)
     count_bytes(walk, frame->place, bytes);
     frame->slot_bytes += bytes;
     frame->read++;
+    frame->in_array += position > 0;
     if (!(frame->flags & FLAG_OWN)) {
         now->inner++;
         return;
@@ -479,30 +511,73 @@ static void look_into(struct walk *walk, uint32_t id, unsigned flags)
         lua_pop(lua, 1);
 }
 
-/* (key, value) -> key: of a table so large that its entries are like those that have been looked into. */
-static void take_as_usual(struct walk *walk, struct frame *frame)
-{
-    if (walk->entries_max > 0 && frame->read == walk->entries_max + 1)
-        frame->usual_bytes = (walk->bytes - frame->bytes_before - frame->slot_bytes) / walk->entries_max;
-    count_bytes(walk, frame->place, frame->usual_bytes);
-    lua_pop(walk->lua, 1);
-}
-
 /* (key, value) -> key */
 static void take_entry(struct walk *walk, struct frame *frame)
 {
     count_entry(walk, frame);
-    if (frame->read > walk->entries_max) {
-        take_as_usual(walk, frame);
-        return;
-    }
     show_key(walk, frame);
     look_into(walk, frame->place, frame->flags);
 }
 
+/* What a table has in all. */
+struct contents {
+    uint64_t entries;
+    uint64_t in_array;
+    uint64_t array_end;
+};
+
+/* (table) -> the same. Its length, which is quick to find, is good for an array that has hardly any holes. */
+static struct contents count_contents(struct walk *walk, bool numbers)
+{
+    lua_State *lua = walk->lua;
+    struct contents contents = { .entries = 0 };
+    size_t length = numbers ? lua_objlen(lua, -1) : 0;
+    for (bool again = false;; again = true) {
+        lua_pushvalue(lua, COUNT);
+        lua_pushvalue(lua, -2);
+        lua_pushboolean(lua, again);
+        if (lua_pcall(lua, 2, 3, 0) != 0)
+            (void)lua_error(lua);
+        contents.entries = (uint64_t)lua_tonumber(lua, -3);
+        contents.in_array = (uint64_t)lua_tonumber(lua, -2);
+        contents.array_end = (uint64_t)lua_tonumber(lua, -1);
+        lua_pop(lua, 3);
+        if (again || !numbers)
+            return contents;
+        if (length >= contents.entries) {
+            contents.in_array = contents.entries;
+            contents.array_end = length;
+            return contents;
+        }
+    }
+}
+
+/* (table) -> the same: of one so large that its other entries are taken to be like those that have been
+ * looked into. */
+static void take_rest(struct walk *walk, const struct frame *frame)
+{
+    struct place_figures *now = &place_at(walk, frame->place)->now;
+    uint64_t usual = (walk->bytes - frame->bytes_before - frame->slot_bytes) / frame->read;
+    struct contents all = count_contents(walk, frame->in_array > 0);
+    uint64_t rest = all.entries > frame->read ? all.entries - frame->read : 0;
+    uint64_t in_array = all.in_array > frame->in_array ? all.in_array - frame->in_array : 0;
+    in_array = in_array < rest ? in_array : rest;
+    count_bytes(walk, frame->place,
+                rest * usual + in_array * HEAP_SLOT_BYTES + (rest - in_array) * HEAP_NODE_BYTES);
+    if (!(frame->flags & FLAG_OWN)) {
+        now->inner += rest;
+        return;
+    }
+    now->entries += rest;
+    now->array_entries += in_array;
+    if (all.array_end > now->array_end)
+        now->array_end = all.array_end;
+}
+
 static bool is_out_of_time(struct walk *walk)
 {
-    if (++walk->steps % CLOCK_STRIDE == 0 && clock_now_ns() >= walk->until_ns)
+    if (++walk->steps % CLOCK_STRIDE == 0 &&
+        (clock_now_ns() >= walk->limits->until_ns || clock_cpu_ns() >= walk->limits->until_cpu_ns))
         walk->stopped = true;
     return walk->stopped;
 }
@@ -521,25 +596,49 @@ static void leave_table(struct walk *walk, size_t frame)
     lua_pop(walk->lua, 1);
 }
 
+/* Whether the entries of a table that have been looked into are enough to know the others by. */
+static bool is_known(const struct walk *walk, const struct frame *frame)
+{
+    return frame->read >= walk->limits->entries_max ||
+           (frame->read >= ESTIMATE_FROM && is_full(walk, frame->place));
+}
+
+/* The table has been read. What it keeps in reserve is a good part of a small one. */
+static void end_table(struct walk *walk, const struct frame *frame)
+{
+    uint64_t nodes = frame->read - frame->in_array, room = 2;
+    if (frame->flags & FLAG_OWN || frame->read > SMALL_TABLE)
+        return;
+    while (room < nodes)
+        room *= 2;
+    uint64_t bytes = nodes > 0 ? (room - nodes) * HEAP_NODE_BYTES + HEAP_BLOCK_BYTES : 0;
+    count_bytes(walk, frame->place, bytes + (frame->in_array > 0 ? 2 * HEAP_SLOT_BYTES : 0));
+}
+
 /* Reads on in the table on top of the stack, until something is found that goes before. */
 static void read_table(struct walk *walk)
 {
     lua_State *lua = walk->lua;
-    size_t frame = walk->frame_count - 1;
-    uint32_t id = walk->frames[frame].place;
-    bool own = walk->frames[frame].flags & FLAG_OWN;
-    lua_rawgeti(lua, STACK, stack_at(frame));
-    lua_rawgeti(lua, STACK, stack_at(frame) + 1);
-    while (lua_next(lua, -2) != 0) {
-        take_entry(walk, &walk->frames[frame]);
-        if (is_out_of_time(walk) || walk->frame_count != frame + 1 || walk->queue_head != walk->queue_tail) {
-            leave_table(walk, frame);
+    size_t at = walk->frame_count - 1;
+    lua_rawgeti(lua, STACK, stack_at(at));
+    lua_rawgeti(lua, STACK, stack_at(at) + 1);
+    while (!is_known(walk, &walk->frames[at]) && lua_next(lua, -2) != 0) {
+        take_entry(walk, &walk->frames[at]);
+        if (is_out_of_time(walk) || walk->frame_count != at + 1 || walk->queue_head != walk->queue_tail) {
+            leave_table(walk, at);
             return;
         }
     }
+    struct frame frame = walk->frames[at];
     walk->frame_count--;
-    if (!own)
-        offer_metatable(walk, id);
+    if (is_known(walk, &frame)) {
+        lua_pop(lua, 1);
+        take_rest(walk, &frame);
+    } else {
+        end_table(walk, &frame);
+    }
+    if (!(frame.flags & FLAG_OWN))
+        offer_metatable(walk, frame.place);
     lua_pop(lua, 1);
 }
 
@@ -668,6 +767,7 @@ static int walk_through(lua_State *lua)
     lua_settop(lua, QUEUE - 1);
     lua_newtable(lua);
     lua_newtable(lua);
+    lua_pushvalue(lua, lua_upvalueindex(2));
     begin_at_script(walk);
     run(walk);
     bool weak = walk->weak;
@@ -680,9 +780,20 @@ static int walk_through(lua_State *lua)
     return 0;
 }
 
+/* It runs once in a look: to compile it would cost more. */
+static void push_count(lua_State *lua)
+{
+    if (luaL_loadbufferx(lua, script_heap_count, script_heap_count_size, "=moonrabbit", "t") != 0 ||
+        lua_pcall(lua, 0, 1, 0) != 0)
+        (void)lua_error(lua);
+    (void)luaJIT_setmode(lua, -1, LUAJIT_MODE_FUNC | LUAJIT_MODE_OFF);
+}
+
 void heap_walk_install(struct state *state, lua_State *lua)
 {
-    state_push_function(state, lua, walk_through);
+    lua_pushlightuserdata(lua, state);
+    push_count(lua);
+    lua_pushcclosure(lua, walk_through, 2);
     state_set_slot(lua, STATE_WALK);
 }
 
@@ -693,8 +804,7 @@ bool heap_walk(struct state *state, struct places *places, struct heap_seen *see
         .state = state,
         .places = places,
         .seen = seen,
-        .until_ns = limits->until_ns,
-        .entries_max = limits->entries_max,
+        .limits = limits,
         .queue_head = 1,
         .queue_tail = 1,
     };

@@ -25,7 +25,9 @@ void heap_walk_install(struct state *state, lua_State *lua);
 
 struct heap_walk_limits {
     int64_t until_ns;
+    int64_t until_cpu_ns; /* of this thread */
     uint64_t entries_max; /* of one table that are looked into, at least 1; the others are only counted */
+    uint64_t objects_max; /* of one place, about; what is behind them is left out */
 };
 
 /* Counts what there is into the figures of `places`, which have been begun. Between messages only, or while
@@ -35,17 +37,18 @@ struct heap_walk_limits {
 bool heap_walk(struct state *state, struct places *places, struct heap_seen *seen,
                const struct heap_walk_limits *limits, bool *ret_weak);
 
-/* What objects take, about, of LuaJIT's arena: without the room that tables keep for more. */
+/* What objects take, about: with the word that LuaJIT's allocator has in front of each block. */
 enum {
-    HEAP_STRING_BYTES = 24, /* and its length */
-    HEAP_TABLE_BYTES = 64,
+    HEAP_BLOCK_BYTES = 8,
+    HEAP_STRING_BYTES = 36, /* and its length */
+    HEAP_TABLE_BYTES = 72,
     HEAP_SLOT_BYTES = 8,  /* an entry of an array */
     HEAP_NODE_BYTES = 24, /* any other */
-    HEAP_FUNCTION_BYTES = 40,
-    HEAP_UPVALUE_BYTES = 8,
-    HEAP_COROUTINE_BYTES = 800,
-    HEAP_USERDATA_BYTES = 48, /* and its size */
-    HEAP_CDATA_BYTES = 24,
+    HEAP_FUNCTION_BYTES = 48,
+    HEAP_UPVALUE_BYTES = 64, /* with the variable itself */
+    HEAP_COROUTINE_BYTES = 488,
+    HEAP_USERDATA_BYTES = 56, /* and its size */
+    HEAP_CDATA_BYTES = 32,
 };
 
 #endif

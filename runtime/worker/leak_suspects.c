@@ -6,6 +6,8 @@
 
 enum {
     ALIKE = 4,          /* names of one table that grow: from so many on it is the table that does */
+    STALE_PART = 3,     /* what was not looked at behind this part of all messages is not judged, */
+    FRESH_PART = 5,     /* and what was not in the last such part is not acquitted */
     PRESSED_SHARE = 10, /* under a tenth of the largest growth it is not what filled the state */
 };
 
@@ -17,6 +19,13 @@ struct finding {
     struct suspect sum; /* of all that is told as this place */
 };
 
+/* Whether it was looked at after so many messages. */
+static bool is_known(const struct place *place, uint64_t messages)
+{
+    const struct growth_series *series = &place->series;
+    return series->count > 0 && series->points[series->count - 1].messages >= messages;
+}
+
 static bool grows(const struct finding *finding)
 {
     return finding->growth.what != GROWTH_NONE;
@@ -27,7 +36,8 @@ static void judge(const struct places *places, enum growth_proof proof, uint64_t
 {
     for (uint32_t id = 0; id < places->count; id++) {
         const struct place *place = &places->list[id];
-        if (proof == GROWTH_PRESSED || messages >= place->innocent)
+        if (proof == GROWTH_PRESSED ||
+            (messages >= place->innocent && is_known(place, messages / STALE_PART)))
             findings[id].growth = growth_judge(&place->series, proof, places->at_once);
         findings[id].told_as = id;
     }
@@ -88,13 +98,14 @@ static void add(const struct places *places, struct finding *findings, uint32_t 
 {
     const struct place *place = &places->list[id];
     const struct growth *growth = &findings[id].growth;
+    const struct growth_point *last = &place->series.points[place->series.count - 1];
     struct suspect *sum = &findings[to].sum;
     sum->place = to;
-    sum->bytes += place->now.bytes;
+    sum->bytes += last->bytes;
     sum->bytes_per_message += growth->bytes_per_message;
     if (id != to && grows(&findings[to]))
         return;
-    sum->entries += growth->what == GROWTH_INNER ? place_inner(place) : place->now.entries;
+    sum->entries += growth->what == GROWTH_INNER ? last->inner : last->entries;
     sum->entries_per_message += growth->entries_per_message;
     if (id == to)
         sum->kind = kind_of(place, growth->what);
@@ -164,7 +175,7 @@ void suspects_acquit(struct places *places, uint64_t messages)
 {
     for (uint32_t id = 0; id < places->count; id++) {
         struct place *place = &places->list[id];
-        if (place->series.count > 0 && messages > place->innocent &&
+        if (is_known(place, messages - messages / FRESH_PART) && messages > place->innocent &&
             growth_judge(&place->series, GROWTH_STEADY, places->at_once).what == GROWTH_NONE)
             place->innocent = messages;
     }

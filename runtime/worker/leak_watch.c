@@ -7,36 +7,41 @@
 #include "worker/leak_suspects.h"
 
 #include <string.h>
-#include <time.h>
 
 enum {
-    SHARE = 100,               /* one part of the worker's time in so many */
-    FIRST_LOOK_MESSAGES = 625, /* doubled four times: recycle.messages as it is by default */
-    TRIAL_LOOK_MESSAGES = 8,
-    LOOKS_BEFORE_END =
-        16, /* of a state that lives shorter, the first look is after such a part of its life */
-    JUDGED_MESSAGES = 10000,   /* a state that lives longer is judged at each look from here on */
-    TOLD_MESSAGES = 1000,      /* one that is over sooner has told nothing about growth */
-    MESSAGES_STEP_MAX = 50000, /* between two looks */
-    HEAP_STEPS = 8,            /* looks on the way to recycle.memory */
+    FIRST_LOOK_PART = 64, /* the first look is after such a part of a state's life, or */
+    LOOK_LEAST = 8,       /* after so many messages, */
+    FIRST_LOOK_MESSAGES = 10000 / FIRST_LOOK_PART, /* these where it lives long */
+    JUDGED_MESSAGES = 10000,                       /* then it is judged at each look from here on */
+    TOLD_MESSAGES = 1000,                          /* one that is over sooner has told nothing about growth */
+    MESSAGES_STEP_MAX = 50000,                     /* between two looks */
+    HEAP_STEPS = 8,                                /* looks on the way to recycle.memory */
     HEAP_STEP_LEAST = 64 * 1024,
+    PUT_OFF_PART = 16,
+    CYCLE_PART = 4, /* of all messages, that have to be handled between two looks */
+    FRESH_PART = 8, /* of all messages, that have been handled since a cycle has ended */
     CHEAP_WALK_NS = 2 * CLOCK_NS_PER_MS,
     ENTRIES_MAX = 256, /* looked into of one table */
+    OBJECTS_MAX =
+        1024, /* and of one list or tree; from a part of them on what lives in all has to be known */
+    OBJECTS_PART = 4,
+    WHOLE_LOOKS = 2, /* that have to be affordable where walks are to leave out nothing */
     FULL_PART = 8,
     BYTES_NOISE = 512, /* what lives may grow so much by itself, and a byte in four messages */
 };
 
-/* What may be taken and paid for later: by any look, and by the last of a series, without which the others
- * were for nothing. */
-static const int64_t advance_ns = 2 * CLOCK_NS_PER_MS;
-static const int64_t last_advance_ns = 10 * CLOCK_NS_PER_MS;
-static const int64_t savings_ns = 100 * CLOCK_NS_PER_MS; /* no more is saved */
 static const int64_t walk_max_ns = CLOCK_NS_PER_SECOND;
+
+/* What looks may take in advance but for the last of a state, after which there may be something to tell. */
+static const int64_t advance_ns = CLOCK_NS_PER_MS / 4;
+
+/* Before anything was measured, for each byte of the heap. */
+static const double first_walk_ns = 0.5, first_collect_ns = 0.5;
 
 bool leak_watch_open(struct leak_watch *watch, bool on_trial)
 {
-    *watch = (struct leak_watch){ .on_trial = on_trial, .began_ns = clock_now_ns() };
-    watch->counted_ns = watch->began_ns;
+    *watch = (struct leak_watch){ .on_trial = on_trial, .collect_ns = first_collect_ns };
+    leak_budget_open(&watch->budget, clock_now_ns());
     watch->next_messages = watch->next_bytes = UINT64_MAX;
     heap_seen_init(&watch->seen, HEAP_OBJECTS_MAX);
     watch->open = places_init(&watch->places);
@@ -50,36 +55,85 @@ void leak_watch_close(struct leak_watch *watch)
     watch->open = false;
 }
 
-/* What it may take. */
+/* What a look may cost. */
 
-static int64_t save(struct leak_watch *watch, int64_t now_ns)
+/* Whether what lives in all has to be known: of what is in lists and trees something is left out, and in weak
+ * tables may be garbage. */
+static bool needs_live(const struct leak_watch *watch)
 {
-    watch->saved_ns += (now_ns - watch->counted_ns) / SHARE;
-    watch->counted_ns = now_ns;
-    if (watch->saved_ns > savings_ns)
-        watch->saved_ns = savings_ns;
-    return watch->saved_ns;
+    return watch->weak || (!watch->on_trial && !watch->whole &&
+                           places_most_held(&watch->places) >= OBJECTS_MAX / OBJECTS_PART);
 }
 
-static bool may_look(struct leak_watch *watch, int64_t now_ns, int64_t in_advance_ns)
+/* A look now would tell nothing: no cycle has ended since the last, or too long ago for what is in weak
+ * tables. */
+static bool waits_for_cycle(const struct leak_watch *watch)
 {
-    return watch->on_trial || save(watch, now_ns) > -in_advance_ns;
+    const struct low_water *water = &watch->water;
+    return !watch->on_trial && needs_live(watch) &&
+           (water->messages <= watch->walk_messages ||
+            (watch->weak && water->messages < watch->messages - watch->messages / FRESH_PART));
 }
 
-/* Processor time of this thread: other processes that the machine is busy with are not its doing. */
-static int64_t cpu_now_ns(void)
+/* About, of the look that is next: tables are looked into as far as ENTRIES_MAX. */
+static double next_cost_ns(const struct leak_watch *watch, const struct state *state)
 {
-    struct timespec now;
-    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) < 0)
-        return 0;
-    return (int64_t)now.tv_sec * CLOCK_NS_PER_SECOND + now.tv_nsec;
+    double heap_bytes = (double)state_heap_bytes(state);
+    bool small = watch->walk_messages < 2 * ENTRIES_MAX && watch->messages > watch->walk_messages;
+    return watch->walk_ns > 0 ? (double)watch->walk_ns * (small || watch->whole ? 2 : 1.25)
+                              : heap_bytes * first_walk_ns;
 }
 
-static void spend(struct leak_watch *watch, int64_t from_cpu_ns)
+/* ... and of the last at this state, after so many messages. */
+static double last_cost_ns(const struct leak_watch *watch, const struct state *state, uint64_t messages)
 {
-    int64_t took_ns = cpu_now_ns() - from_cpu_ns;
-    watch->spent_ns += took_ns;
-    watch->saved_ns -= took_ns;
+    double next_ns = next_cost_ns(watch, state);
+    if (!watch->whole)
+        return next_ns * 1.5;
+    double grown_ns = next_ns * (double)messages / (double)(watch->messages + 1);
+    double whole_ns = (double)watch->whole_ns * 1.25;
+    return grown_ns > whole_ns ? grown_ns : whole_ns;
+}
+
+static double collect_cost_ns(const struct leak_watch *watch, const struct state *state)
+{
+    return (double)state_heap_bytes(state) * watch->collect_ns * 2;
+}
+
+/* How many messages a state has seen when it is judged. */
+static uint64_t judged_messages(const struct state *state)
+{
+    uint64_t most = state->assignment->limits.recycle_messages;
+    return most > 0 && most < JUDGED_MESSAGES ? most : JUDGED_MESSAGES;
+}
+
+/* Whether there would be enough left then for the look that all others are for. */
+static bool leaves_enough(const struct leak_watch *watch, const struct state *state, int64_t now_ns,
+                          double room_ns)
+{
+    uint64_t end = judged_messages(state);
+    if (watch->messages >= end || watch->messages == 0)
+        return true;
+    double messages = (double)watch->messages, more = (double)end - messages;
+    double income_ns = (double)(now_ns - watch->state_began_ns) / messages * more / LEAK_BUDGET_SHARE;
+    return room_ns + income_ns >= last_cost_ns(watch, state, end);
+}
+
+static bool may_look(struct leak_watch *watch, const struct state *state, int64_t now_ns, bool judged)
+{
+    double room_ns = (double)leak_budget_room_ns(&watch->budget, now_ns);
+    double cost_ns = next_cost_ns(watch, state);
+    if (watch->on_trial)
+        return true;
+    if (judged)
+        return cost_ns <= room_ns;
+    return cost_ns <= room_ns + (double)advance_ns && leaves_enough(watch, state, now_ns, room_ns - cost_ns);
+}
+
+static bool may_collect(const struct leak_watch *watch, const struct state *state)
+{
+    double room_ns = (double)watch->budget.saved_ns - next_cost_ns(watch, state);
+    return watch->on_trial || collect_cost_ns(watch, state) <= room_ns;
 }
 
 /* Looking. */
@@ -91,26 +145,33 @@ static uint64_t heap_step(const struct state *state)
     return most / HEAP_STEPS > HEAP_STEP_LEAST ? most / HEAP_STEPS : HEAP_STEP_LEAST;
 }
 
-/* Half as many messages again (three times that where looks are dear), and some more: where looks came at
- * regular multiples, what is emptied at every so many messages would be met further and further on in its
- * round. */
-static uint64_t step_after(uint64_t messages, bool dear)
+/* As many messages again (half as many on trial), and some more: where looks came at regular multiples, what
+ * is emptied at every so many messages would be met further and further on in its round. */
+static uint64_t step_after(uint64_t messages, bool on_trial)
 {
-    uint64_t part = dear ? messages + messages / 2 : messages / 2;
+    uint64_t part = on_trial ? messages / 2 : messages;
     uint64_t step = part < MESSAGES_STEP_MAX ? part : MESSAGES_STEP_MAX;
     uint64_t chance = (messages * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
     return step + chance % (step / 4 + 1) + 1;
 }
 
-static void set_next(struct leak_watch *watch, const struct state *state, uint64_t heap_bytes)
+static void set_next(struct leak_watch *watch, const struct state *state, uint64_t step)
 {
-    bool dear = !watch->on_trial && watch->saved_ns < 0;
     uint64_t most = state->assignment->limits.recycle_messages;
-    watch->next_messages = watch->messages + step_after(watch->messages, dear);
+    watch->next_messages = watch->messages + step;
     /* The look at its end will do. */
-    if (most > 0 && watch->next_messages > most - most / 5)
+    if (most > 0 && watch->next_messages > most - most / 5 && !needs_live(watch))
         watch->next_messages = UINT64_MAX;
-    watch->next_bytes = heap_bytes + heap_step(state);
+    watch->next_bytes = state_heap_bytes(state) + heap_step(state);
+}
+
+static void collect(struct leak_watch *watch, struct state *state)
+{
+    uint64_t heap_bytes = state_heap_bytes(state);
+    int64_t began_ns = clock_cpu_ns();
+    quota_collect(&state->quota);
+    watch->live = state->quota.live;
+    watch->collect_ns = (double)(clock_cpu_ns() - began_ns) / (double)(heap_bytes + 1);
 }
 
 /* A walk may take a second, and no more than a quarter of what the host waits for a message. */
@@ -121,18 +182,61 @@ static int64_t walk_limit_ns(const struct state *state)
     return limits->deadline_ns > 0 && quarter_ns < walk_max_ns ? quarter_ns : walk_max_ns;
 }
 
-static void walk(struct leak_watch *watch, struct state *state)
+/* False where it took more than may be spent: then it was for nothing, but for what is known now of its
+ * length. */
+static bool walk(struct leak_watch *watch, struct state *state, int64_t until_cpu_ns)
 {
-    int64_t began_ns = cpu_now_ns();
+    int64_t began_ns = clock_cpu_ns();
     const struct heap_walk_limits limits = {
         .until_ns = clock_now_ns() + walk_limit_ns(state),
+        .until_cpu_ns = until_cpu_ns,
         .entries_max = watch->on_trial ? UINT64_MAX : ENTRIES_MAX,
+        .objects_max = watch->on_trial || watch->whole ? UINT64_MAX : OBJECTS_MAX,
     };
     places_begin(&watch->places);
-    watch->incomplete = !heap_walk(state, &watch->places, &watch->seen, &limits, &watch->weak);
+    bool done = heap_walk(state, &watch->places, &watch->seen, &limits, &watch->weak);
     watch->objects = watch->seen.count;
     heap_seen_reset(&watch->seen);
-    watch->walk_ns = cpu_now_ns() - began_ns;
+    watch->walk_ns = clock_cpu_ns() - began_ns;
+    watch->walk_messages = watch->messages;
+    if (!done && clock_cpu_ns() >= until_cpu_ns)
+        return false;
+    watch->incomplete = !done;
+    return true;
+}
+
+/* What lived in all, after so many messages; 0 bytes where that is not known. */
+struct living {
+    uint64_t bytes, messages;
+};
+
+/* What the walk has left out: what lives beyond what it saw and what no walk sees. That is known from the
+ * first look, when there is next to nothing in the state. */
+static void add_rest(struct leak_watch *watch, const struct living *living)
+{
+    int64_t unseen_bytes = (int64_t)living->bytes - (int64_t)places_bytes(&watch->places);
+    if (unseen_bytes < watch->unseen_bytes && !places_are_cut(&watch->places))
+        watch->unseen_bytes = unseen_bytes;
+    int64_t rest_bytes = unseen_bytes - watch->unseen_bytes;
+    const struct places_rest rest = {
+        .bytes = rest_bytes > 0 ? (uint64_t)rest_bytes : 0,
+        .grown_bytes = living->bytes > watch->begin_bytes ? living->bytes - watch->begin_bytes : 0,
+        .messages = living->messages,
+    };
+    places_add_rest(&watch->places, &rest);
+}
+
+/* What a walk that leaves out nothing takes at the end of such a state, and whether there is reason for one.
+ * Called before the rest is added. */
+static void estimate_whole(struct leak_watch *watch, bool judged)
+{
+    bool lists = places_are_cut(&watch->places) || places_most_held(&watch->places) >= OBJECTS_MAX;
+    uint64_t live_bytes = watch->water.bytes > watch->live ? watch->water.bytes : watch->live;
+    double times = watch->whole ? 1 : (double)live_bytes / (double)(places_bytes(&watch->places) + 1);
+    double whole_ns = (double)watch->walk_ns * (times > 1 ? times : 1);
+    if (judged || whole_ns > (double)watch->whole_ns)
+        watch->whole_ns = (int64_t)whole_ns;
+    watch->lists = lists || (watch->lists && !judged);
 }
 
 static void tell_incomplete(struct leak_watch *watch, struct state *state)
@@ -144,9 +248,9 @@ static void tell_incomplete(struct leak_watch *watch, struct state *state)
     watch->said_incomplete = watch->said_incomplete || watch->incomplete;
 }
 
-static bool has_grown(const struct leak_watch *watch, uint64_t live, uint64_t messages_before)
+static bool has_grown(const struct leak_watch *watch, uint64_t live_before, uint64_t messages_before)
 {
-    return live > watch->live + BYTES_NOISE + (watch->messages - messages_before) / 4;
+    return watch->live > live_before + BYTES_NOISE + (watch->messages - messages_before) / 4;
 }
 
 static uint64_t last_look_messages(const struct leak_watch *watch)
@@ -155,40 +259,77 @@ static uint64_t last_look_messages(const struct leak_watch *watch)
     return root->count > 0 ? root->points[root->count - 1].messages : 0;
 }
 
-/* Whether there is something to walk for. A collection tells, but it takes as long as a small walk, which
- * does without: only weak tables look different before. */
-static bool is_worth_a_walk(struct leak_watch *watch, struct state *state)
+/* Whether there is something to walk for: where a walk takes long, a collection tells before. */
+static bool is_worth_a_walk(const struct leak_watch *watch, uint64_t live_before)
 {
-    bool cheap = watch->walk_ns < CHEAP_WALK_NS;
-    if (cheap && !watch->weak)
-        return true;
-    if (state_heap_bytes(state) > state->quota.live + state->quota.live / 16)
-        quota_collect(&state->quota);
-    bool grown = watch->live == 0 || has_grown(watch, state->quota.live, last_look_messages(watch));
-    watch->live = state->quota.live;
-    return cheap || grown;
+    return watch->walk_ns < CHEAP_WALK_NS || live_before == 0 || watch->live == live_before ||
+           has_grown(watch, live_before, last_look_messages(watch));
 }
 
-static void look(struct leak_watch *watch, struct state *state)
+/* By a collection where that is wanted and can be paid, else by the last cycle. */
+static struct living find_living(struct leak_watch *watch, struct state *state, bool judged)
 {
-    int64_t began_ns = cpu_now_ns();
-    uint64_t heap_bytes = state_heap_bytes(state);
+    bool dear = watch->walk_ns >= CHEAP_WALK_NS;
+    bool wanted = dear || (needs_live(watch) && (judged || watch->on_trial));
+    if (!wanted || !may_collect(watch, state))
+        return (struct living){ .bytes = watch->water.bytes, .messages = watch->water.messages };
+    if (state_heap_bytes(state) > state->quota.live + state->quota.live / 16)
+        collect(watch, state);
+    return (struct living){ .bytes = state->quota.live, .messages = watch->messages };
+}
+
+static bool is_fresh(const struct leak_watch *watch, const struct living *living)
+{
+    return living->bytes > 0 && living->messages >= watch->messages - watch->messages / FRESH_PART;
+}
+
+/* The walk has come to its end: what it tells. */
+static void conclude(struct leak_watch *watch, const struct living *living, bool judged)
+{
+    estimate_whole(watch, judged);
+    if (last_look_messages(watch) == 0)
+        watch->unseen_bytes = (int64_t)watch->begin_bytes - (int64_t)places_bytes(&watch->places);
+    bool fresh = is_fresh(watch, living);
+    if (fresh || (living->bytes > 0 && places_are_cut(&watch->places)))
+        add_rest(watch, living);
+    places_end(&watch->places, watch->messages, fresh);
+}
+
+/* False where it cost too much. */
+static bool find(struct leak_watch *watch, struct state *state, bool judged, int64_t until_cpu_ns)
+{
     bool weak_before = watch->weak;
-    if (is_worth_a_walk(watch, state)) {
-        walk(watch, state);
-        if (watch->weak && !weak_before && is_worth_a_walk(watch, state))
-            walk(watch, state);
-        if (!watch->incomplete)
-            places_end(&watch->places, watch->messages);
-    } else {
+    uint64_t live_before = watch->live;
+    struct living living = find_living(watch, state, judged);
+    if (!is_worth_a_walk(watch, live_before)) {
         places_stay(&watch->places, watch->messages);
+        return true;
     }
-    watch->looks++;
-    spend(watch, began_ns);
-    set_next(watch, state, heap_bytes);
+    if (!walk(watch, state, until_cpu_ns))
+        return false;
+    if (watch->on_trial && watch->weak && !weak_before) {
+        living = find_living(watch, state, judged);
+        (void)walk(watch, state, until_cpu_ns);
+    }
+    if (!watch->incomplete)
+        conclude(watch, &living, judged);
+    return true;
+}
+
+/* Whether it is known now what there is. */
+static bool look(struct leak_watch *watch, struct state *state, bool judged)
+{
+    int64_t began_ns = clock_cpu_ns();
+    int64_t room_ns = watch->budget.saved_ns + (judged ? 0 : advance_ns);
+    int64_t until_cpu_ns = watch->on_trial ? INT64_MAX : began_ns + room_ns;
+    bool found = find(watch, state, judged, until_cpu_ns);
+    watch->looks += found;
+    leak_budget_spend(&watch->budget, clock_cpu_ns() - began_ns);
+    set_next(watch, state, step_after(watch->messages, watch->on_trial));
     tell_incomplete(watch, state);
     if (watch->incomplete)
         watch->next_messages = watch->next_bytes = UINT64_MAX;
+    return found && !watch->incomplete;
 }
 
 /* Telling. */
@@ -197,13 +338,12 @@ static void tell_suspect(struct leak_watch *watch, struct state *state, const st
 {
     struct note path = { .size = 0 };
     const struct place *place = &watch->places.list[suspect->place];
-    int64_t alive_ns = clock_now_ns() - watch->began_ns;
     const struct wire_leak leak = {
         .entries = suspect->entries,
         .entries_per_message = suspect->entries_per_message,
         .bytes = suspect->bytes,
         .bytes_per_message = suspect->bytes_per_message,
-        .share = alive_ns > 0 ? (double)watch->spent_ns / (double)alive_ns : 0,
+        .share = leak_budget_share(&watch->budget, clock_now_ns()),
     };
     const char *prefix = state->assignment->folder.prefix;
     places_describe(&watch->places, suspect->place, slice_of(prefix ? prefix : ""), &path);
@@ -240,11 +380,8 @@ static void judge(struct leak_watch *watch, struct state *state)
 static uint64_t first_look(const struct leak_watch *watch, const struct state *state)
 {
     uint64_t most = state->assignment->limits.recycle_messages;
-    if (watch->on_trial)
-        return TRIAL_LOOK_MESSAGES;
-    if (most == 0 || most > JUDGED_MESSAGES)
-        return FIRST_LOOK_MESSAGES;
-    return most / LOOKS_BEFORE_END > TRIAL_LOOK_MESSAGES ? most / LOOKS_BEFORE_END : TRIAL_LOOK_MESSAGES;
+    uint64_t first = most > 0 && most < JUDGED_MESSAGES ? most / FIRST_LOOK_PART : FIRST_LOOK_MESSAGES;
+    return watch->on_trial || first < LOOK_LEAST ? LOOK_LEAST : first;
 }
 
 static unsigned at_once(const struct state *state)
@@ -255,27 +392,38 @@ static unsigned at_once(const struct state *state)
 
 void leak_watch_begin(struct leak_watch *watch, const struct state *state)
 {
-    watch->messages = 0;
-    watch->live = 0;
-    watch->incomplete = false;
+    watch->messages = watch->live = 0;
+    watch->water = (struct low_water){ .high = 0 };
+    watch->begin_bytes = state_heap_bytes(state);
+    watch->walk_ns = 0;
+    watch->walk_messages = 0;
+    watch->incomplete = watch->weak = false;
     watch->next_messages = watch->next_bytes = UINT64_MAX;
     if (!watch->open)
         return;
     places_forget(&watch->places);
+    places_begin(&watch->places);
     watch->places.at_once = at_once(state);
-    watch->at_work = watch->on_trial || save(watch, clock_now_ns()) >= 0;
-    if (!watch->at_work)
-        return;
+    watch->state_began_ns = clock_now_ns();
+    int64_t room_ns = leak_budget_room_ns(&watch->budget, watch->state_began_ns);
+    watch->whole = watch->lists && room_ns >= WHOLE_LOOKS * watch->whole_ns;
     watch->next_messages = first_look(watch, state);
     watch->next_bytes = state_heap_bytes(state) + heap_step(state);
 }
 
+void leak_watch_cycle(struct leak_watch *watch)
+{
+    if (needs_live(watch) && watch->messages >= watch->walk_messages + watch->walk_messages / CYCLE_PART &&
+        watch->next_messages > watch->messages)
+        watch->next_messages = watch->messages;
+}
+
 void leak_watch_look(struct leak_watch *watch, struct state *state, int64_t now_ns)
 {
-    if (!may_look(watch, now_ns, advance_ns))
-        return;
-    look(watch, state);
-    if (watch->messages >= JUDGED_MESSAGES && !watch->incomplete)
+    bool judged = watch->messages >= JUDGED_MESSAGES;
+    if ((!judged && waits_for_cycle(watch)) || !may_look(watch, state, now_ns, judged))
+        set_next(watch, state, watch->messages / PUT_OFF_PART + 1);
+    else if (look(watch, state, judged) && judged)
         judge(watch, state);
 }
 
@@ -290,31 +438,30 @@ static bool is_full(const struct state *state, enum wire_recycle_reason reason)
 void leak_watch_end(struct leak_watch *watch, struct state *state, enum wire_recycle_reason reason)
 {
     watch->messages += reason != WIRE_RECYCLE_ASKED; /* it ends with one that is not counted yet */
-    if (!watch->at_work)
+    if (!watch->open)
         return;
-    if (state->trip.kind == TRIP_NONE && !watch->incomplete &&
-        may_look(watch, clock_now_ns(), last_advance_ns))
-        look(watch, state);
-    int64_t began_ns = cpu_now_ns();
+    if (state->trip.kind == TRIP_NONE && !watch->incomplete && may_look(watch, state, clock_now_ns(), true))
+        (void)look(watch, state, true);
+    int64_t began_ns = clock_cpu_ns();
     bool at_end = last_look_messages(watch) >= watch->messages - watch->messages / 5;
     if (is_full(state, reason))
         tell(watch, state, GROWTH_PRESSED);
     else if (watch->messages >= TOLD_MESSAGES && at_end && !watch->incomplete)
         judge(watch, state);
-    spend(watch, began_ns);
+    leak_budget_spend(&watch->budget, clock_cpu_ns() - began_ns);
 }
 
 void leak_watch_answer(struct leak_watch *watch, struct state *state)
 {
-    if (watch->at_work && !watch->incomplete) {
-        look(watch, state);
+    if (watch->open && !watch->incomplete) {
+        (void)look(watch, state, true);
         tell(watch, state, GROWTH_STEADY);
     }
     const struct wire_looked looked = {
         .looks = watch->looks,
         .objects = watch->objects,
-        .spent_ns = watch->spent_ns,
-        .alive_ns = clock_now_ns() - watch->began_ns,
+        .spent_ns = watch->budget.spent_ns,
+        .alive_ns = clock_now_ns() - watch->budget.began_ns,
         .complete = !watch->incomplete,
     };
     wire_add_looked(link_begin(state->link, WIRE_LOOKED), &looked);

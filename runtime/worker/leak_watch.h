@@ -1,20 +1,29 @@
 /* The leak doctor: looks through the heap now and then, and tells the host which variables grow with every
  * message.
  *
- * A look is a full collection and a walk (heap_walk.h). The first comes when a state has warmed up, each
- * further one after half as many messages again, and where the heap has grown by a good part of what it may;
- * the last when the state is over. Judged is what grew (growth.h) at the end of a state, or after so many
+ * A look is a walk (heap_walk.h). The first comes early in a state, while there is little in it, each further
+ * one after about twice as many messages, and where the heap has grown by a good part of what it may; the
+ * last when the state is over. Judged is what grew (growth.h) at the end of a state, or after so many
  * messages that a cache of ordinary size would have been full.
  *
- * It takes a hundredth of the worker's time, but for a first series of looks: what it may take is saved up,
- * and a state that begins when nothing is saved is not looked at until there is. A worker on trial does not
- * save: it looks from the first messages on, so that the same messages always tell the same. */
+ * It takes a hundredth of the worker's time at most (leak_budget.h): a look that would cost more than what is
+ * saved is put off, and an early one too that would leave too little for the last. (Early ones may take a
+ * quarter of a millisecond in advance, which counts at a worker's very start.) So a walk goes only so far
+ * into each place; what it leaves out is known by what lives in all (places_add_rest). That is told by
+ * LuaJIT's own cycles (low_water.h), which a look waits for where it matters, or at the end by a collection,
+ * where there is enough time for it. Where it does not tell, a later state is looked through without leaving
+ * out anything, when enough is saved for that.
+ *
+ * A worker on trial does not save: it looks from the first messages on, at everything, so that the same
+ * messages always tell the same. */
 #ifndef WORKER_LEAK_WATCH_H
 #define WORKER_LEAK_WATCH_H
 
 #include "common/wire.h"
 #include "worker/heap_places.h"
 #include "worker/heap_seen.h"
+#include "worker/leak_budget.h"
+#include "worker/low_water.h"
 #include "worker/state.h"
 
 #include <stdbool.h>
@@ -23,23 +32,30 @@
 struct leak_watch {
     struct places places;
     struct heap_seen seen;
+    struct leak_budget budget;
     bool open;
     bool on_trial;
-    bool at_work;           /* this state is looked at */
-    bool incomplete;        /* a walk did not get through: nothing more is known of this state */
-    bool weak;              /* the last walk met weak tables: a collection goes before the next */
-    bool said_incomplete;   /* the log has been told */
-    uint64_t messages;      /* that the state has handled */
+    bool said_incomplete; /* the log has been told */
+    /* Of the state at hand: */
+    bool incomplete;      /* a walk did not get through: nothing more is known of it */
+    bool weak;            /* the last walk met weak tables: what is in them counts right after a collection */
+    bool whole;           /* walks leave out nothing */
+    uint64_t begin_bytes; /* of the heap, before the first message */
+    int64_t unseen_bytes; /* that live, and that no walk finds; known from the first look on */
+    int64_t state_began_ns; /* handling messages */
+    uint64_t messages;      /* that it has handled */
     uint64_t next_messages; /* the next look is due then, or */
     uint64_t next_bytes;    /* when the heap with its garbage is so large */
-    uint64_t live;          /* bytes, at the last collection for a look of this state; 0: none yet */
-    uint64_t looks;         /* since the worker began */
-    uint64_t objects;       /* that the last walk found */
-    int64_t began_ns;       /* the worker */
-    int64_t spent_ns;       /* on looking, since then */
-    int64_t saved_ns;       /* what it may take; negative: what it has taken in advance */
-    int64_t counted_ns;     /* until when time is in `saved_ns` */
-    int64_t walk_ns;        /* the last walk took */
+    uint64_t live;          /* bytes, at the last collection for a look; 0: none yet */
+    struct low_water water;
+    int64_t walk_ns;        /* the last walk took; 0: none yet */
+    uint64_t walk_messages; /* when that was */
+    /* Of all states: */
+    uint64_t looks;
+    uint64_t objects;  /* that the last walk found */
+    bool lists;        /* there are some so long that walks leave out what is in them */
+    int64_t whole_ns;  /* a walk takes, about, that leaves out nothing, at the end of a state */
+    double collect_ns; /* for each byte of the heap, the last collection took */
 };
 
 bool leak_watch_open(struct leak_watch *watch, bool on_trial); /* false where there is no memory */
@@ -52,10 +68,17 @@ void leak_watch_end(struct leak_watch *watch, struct state *state, enum wire_rec
 /* The look that is due. */
 void leak_watch_look(struct leak_watch *watch, struct state *state, int64_t now_ns);
 
+/* A cycle has ended: the look that waits for it is due. */
+void leak_watch_cycle(struct leak_watch *watch);
+
 /* One message more is handled, the state goes on. */
 static inline void leak_watch_message(struct leak_watch *watch, struct state *state, int64_t now_ns)
 {
-    if (++watch->messages >= watch->next_messages || state_heap_bytes(state) >= watch->next_bytes)
+    uint64_t heap_bytes = state_heap_bytes(state);
+    watch->messages++;
+    if (low_water_pass(&watch->water, heap_bytes, watch->messages))
+        leak_watch_cycle(watch);
+    if (watch->messages >= watch->next_messages || heap_bytes >= watch->next_bytes)
         leak_watch_look(watch, state, now_ns);
 }
 

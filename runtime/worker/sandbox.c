@@ -147,8 +147,8 @@ void sandbox_install(struct state *state, lua_State *lua)
 {
     open_libraries(lua);
     install_decoder(lua);
+    heap_walk_install(state, lua);
     install_environment(state, lua);
     script_install(state, lua);
     handler_install(state, lua);
-    heap_walk_install(state, lua);
 }

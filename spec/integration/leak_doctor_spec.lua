@@ -8,8 +8,10 @@ local workspace = require "support.workspace"
 
 local MESSAGES = 20000
 local SHAPES = { "upvalue_table", "closure_list", "linked_list" }
-local SHAPES_AT_ONCE = { "array", "closure_list", "coroutines", "doubly_linked", "string_concatenation",
-  "upvalue_table" }
+local SHAPES_AT_ONCE = {
+  ["in tables"] = { "array", "closure_list", "coroutines", "string_concatenation", "upvalue_table" },
+  ["in a list"] = { "doubly_linked" },
+}
 local AT_ONCE = 32
 local CLEAN_AT_ONCE = tonumber(os.getenv "CLEAN_MESSAGES") or MESSAGES
 local TOLD = "this grows with every message"
@@ -65,7 +67,7 @@ describe("the leak doctor", function()
       assert.equal(("%s, %s, "):format(leaks[1][2], leaks[1][1]),
         line.leak:match "^(.*, )%d+ entries, %+%d%.%d per message, %+%d+ bytes per message$")
       assert.same({ "warning", 1 }, { line.level, line.worker })
-      assert.is_truthy(line.looking_took:match "^%d+%.%d%d%%$")
+      assert(tonumber(line.looking_took:match "^(%d+%.%d%d)%%$") < 1, line.looking_took)
     end)
   end
 
@@ -94,17 +96,19 @@ describe("the leak doctor", function()
     return run(waiting(names), count, "--concurrency", tostring(AT_ONCE))
   end
 
-  it("names what grows while others are under way", function()
-    local names, wanted, found = {}, {}, {}
-    for i, shape in ipairs(SHAPES_AT_ONCE) do
-      names[i] = "spec/leaks/" .. shape .. ".lua"
-      for _, leak in ipairs(expected(names[i])) do wanted[#wanted + 1] = leak[2] .. ", " .. leak[1] end
-    end
-    for i, line in ipairs(run_at_once(names, MESSAGES)) do found[i] = line.leak:match "^(.-), %d" end
-    table.sort(wanted)
-    table.sort(found)
-    assert.same(wanted, found)
-  end)
+  for where, shapes in pairs(SHAPES_AT_ONCE) do
+    it("names what grows " .. where .. " while others are under way", function()
+      local names, wanted, found = {}, {}, {}
+      for i, shape in ipairs(shapes) do
+        names[i] = "spec/leaks/" .. shape .. ".lua"
+        for _, leak in ipairs(expected(names[i])) do wanted[#wanted + 1] = leak[2] .. ", " .. leak[1] end
+      end
+      for i, line in ipairs(run_at_once(names, MESSAGES)) do found[i] = line.leak:match "^(.-), %d" end
+      table.sort(wanted)
+      table.sort(found)
+      assert.same(wanted, found)
+    end)
+  end
 
   it("names nothing of what is under way", function()
     local names = { "spec/clean/bounded_cache.lua", "spec/clean/coroutines.lua", "spec/clean/pool.lua" }

@@ -63,7 +63,9 @@ static void close_subject(struct subject *subject)
 
 static bool walk_until(struct subject *subject, uint64_t entries_max, int64_t until_ns)
 {
-    const struct heap_walk_limits limits = { .until_ns = until_ns, .entries_max = entries_max };
+    const struct heap_walk_limits limits = {
+        .until_ns = until_ns, .until_cpu_ns = INT64_MAX, .entries_max = entries_max, .objects_max = UINT64_MAX
+    };
     places_begin(&subject->places);
     return heap_walk(&subject->state, &subject->places, &subject->seen, &limits, &subject->weak);
 }
@@ -174,7 +176,7 @@ static const struct shape shapes[] = {
     { "a coroutine that has not begun",
       "local box = { 1, 2, 3 }\nlocal c = coroutine.create(function() return box end)\nbox = nil\n"
       "return function() return c end",
-      "upvalue 'c' of handler.lua:4", 0, 0, 800 },
+      "upvalue 'c' of handler.lua:4", 0, 0, 480 },
     { "a list of linked tables",
       "local head for i = 1, 10 do head = { next = head } end\nreturn function() return head end",
       "upvalue 'head' of handler.lua:2 .next", 1, 7, 9 * 64 },

@@ -40,7 +40,7 @@ static void grow(struct places *places, const struct growing *growing, size_t co
             now->bytes += (uint64_t)(growing[j].bytes * messages);
             now->is_string = growing[j].is_string;
         }
-        places_end(places, looks[i]);
+        places_end(places, looks[i], true);
     }
 }
 
@@ -247,14 +247,35 @@ static void innocence_is_remembered(void **context)
     for (uint64_t messages = 2000; messages < 20000; messages *= 2) {
         places_begin(&places);
         places.list[cache].now = (struct place_figures){ .entries = 5000, .bytes = 5000 };
-        places_end(&places, messages);
+        places_end(&places, messages, true);
     }
     suspects_acquit(&places, 16000);
     places_forget(&places);
     grow(&places, &(struct growing){ cache, 1, 0, 100, false }, 1);
     assert_int_equal(find(&places, suspects), 0);
-    assert_int_equal(suspects_find(&places, GROWTH_STEADY, 16000, suspects), 1);
     assert_int_equal(suspects_find(&places, GROWTH_PRESSED, 1000, suspects), 1);
+    for (uint64_t messages = 2000; messages <= 16000; messages *= 2) {
+        places_begin(&places);
+        places.list[cache].now = (struct place_figures){ .entries = messages, .bytes = 100 * messages };
+        places_end(&places, messages, true);
+    }
+    assert_int_equal(suspects_find(&places, GROWTH_STEADY, 16000, suspects), 1);
+    places_clear(&places);
+}
+
+/* What grew a long time ago may have stopped since. */
+static void what_was_not_looked_at_is_not_judged(void **context)
+{
+    struct places places;
+    struct suspect suspects[SUSPECTS_MAX];
+    (void)context;
+    assert_true(places_init(&places));
+    uint32_t list = below(&places, 0, PLACE_UPVALUE, "list");
+    grow(&places, &(struct growing){ list, 1, 0, 100, false }, 1);
+    assert_int_equal(suspects_find(&places, GROWTH_STEADY, 2900, suspects), 1);
+    assert_int_equal(suspects_find(&places, GROWTH_STEADY, 3100, suspects), 0);
+    suspects_acquit(&places, 3100);
+    assert_int_equal(places.list[list].innocent, 0);
     places_clear(&places);
 }
 
@@ -289,6 +310,7 @@ int main(void)
         cmocka_unit_test(names_that_grow_alike_are_one_table),
         cmocka_unit_test(the_largest_come_first_and_not_all),
         cmocka_unit_test(innocence_is_remembered),
+        cmocka_unit_test(what_was_not_looked_at_is_not_judged),
         cmocka_unit_test(samples_are_cut_and_fit_to_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,27 @@
+/* What looking for leaks may cost: a hundredth of the time that the worker has lived, at any moment, and
+ * nothing in advance. What is not used is saved up to a bound, for the looks at a larger heap. Pure. */
+#ifndef WORKER_LEAK_BUDGET_H
+#define WORKER_LEAK_BUDGET_H
+
+#include <stdint.h>
+
+enum { LEAK_BUDGET_SHARE = 110 }; /* one part in so many: how long a look takes is foreseen, not known */
+
+struct leak_budget {
+    int64_t began_ns;   /* the worker */
+    int64_t counted_ns; /* until when time is in `saved_ns` */
+    int64_t saved_ns;   /* what may be spent */
+    int64_t spent_ns;   /* since the worker began */
+};
+
+void leak_budget_open(struct leak_budget *budget, int64_t now_ns);
+
+/* What may be spent now; negative where a look took longer than it was allowed to. */
+int64_t leak_budget_room_ns(struct leak_budget *budget, int64_t now_ns);
+
+void leak_budget_spend(struct leak_budget *budget, int64_t took_ns);
+
+/* Of its life until now. */
+double leak_budget_share(const struct leak_budget *budget, int64_t now_ns);
+
+#endif

@@ -1,6 +1,7 @@
 -- Whatever the broker takes away (itself, the connection, the channel, the consumer, its memory) comes back,
 -- and no message is lost by it. What the broker delivers a second time was in flight.
 local consumer = require "support.consumer"
+local proxy = require "support.proxy"
 local rabbit = require "support.rabbit"
 local workspace = require "support.workspace"
 
@@ -211,6 +212,31 @@ describe("a queue that is deleted under its consumer", function()
     assert.same({ 40, 0 }, { counts.acked, counts.redelivered })
     assert.equal(0, reconnects(program))
     consumer.assert_left(queue, 0)
+  end)
+end)
+
+-- As where the first message costs the connection: a frame that is too large is delivered again and again.
+describe("a connection that is lost as soon as it consumes", function()
+  after_each(require "support.cleanup")
+
+  it("is tried again ever more slowly", function()
+    local net = proxy.start(rabbit.port)
+    local url = rabbit.url:gsub(":" .. rabbit.port, ":" .. net.port)
+    local program = consumer.start(rabbit.queue "backoff", consumer.TELL, { broker = url })
+    local function second_of(at) return tonumber(program:log_lines()[at].time:match "([%d.]+)Z$") end
+    local at, step = 0, 0.25
+    for _ = 1, 4 do
+      local from = consumer.wait_consuming(program, at)
+      net:tell "cut"
+      local lost = wait_log(program, { msg = "connection lost", purpose = "consuming" }, from)
+      at = wait_log(program, { msg = "connecting again soon", purpose = "consuming" }, lost)
+      if (second_of(lost) - second_of(from)) % 60 >= 1 then break end -- on this machine it did last
+      local waited = program:log_lines()[at].wait_seconds
+      assert.is_true(waited >= step / 2, ("%s s, and the step is %s s"):format(waited, step))
+      step = step * 2
+    end
+    consumer.wait_consuming(program, at)
+    consumer.stop(program)
   end)
 end)
 

@@ -96,6 +96,8 @@ struct delivery *ledger_arrive(struct ledger *ledger, uint64_t tag)
         return NULL;
     ledger->last_tag = tag;
     ledger->spare_bytes -= spare_bytes_of(delivery);
+    if (ledger->spare_bytes < ledger->spare_least)
+        ledger->spare_least = ledger->spare_bytes;
     list_remove(&ledger->free, delivery, queue_links);
     list_append(&ledger->order, delivery, order_links);
     delivery->state = DELIVERY_ARRIVING;
@@ -225,18 +227,6 @@ struct delivery *ledger_find(const struct ledger *ledger, uint32_t slot, const v
     return own ? delivery : NULL;
 }
 
-/* Nothing is under way: large frames may not come again soon. */
-static void give_back_spares(struct ledger *ledger)
-{
-    for (struct delivery *delivery = ledger->free.first; delivery && ledger->spare_bytes > 0;
-         delivery = delivery->queue.next) {
-        size_t spare = spare_bytes_of(delivery);
-        if (spare > 0)
-            drop_frame(delivery);
-        ledger->spare_bytes -= spare;
-    }
-}
-
 static void release(struct ledger *ledger, struct delivery *delivery)
 {
     list_remove(&ledger->order, delivery, order_links);
@@ -249,8 +239,6 @@ static void release(struct ledger *ledger, struct delivery *delivery)
     delivery->worker = NULL;
     /* Last out, first in: the memory that was touched last is warm. */
     list_insert_after(&ledger->free, NULL, delivery, queue_links);
-    if (ledger->order.count == 0)
-        give_back_spares(ledger);
 }
 
 static void send_one(struct ledger *ledger, struct delivery_list *from, struct settlement *ret)
@@ -306,6 +294,20 @@ void ledger_drop(struct ledger *ledger)
     ledger->last_tag = 0;
     while (ledger->order.first)
         release(ledger, ledger->order.first);
+}
+
+/* From the back of the free entries, where those are that were used longest ago. */
+void ledger_tend(struct ledger *ledger)
+{
+    size_t kept = ledger->spare_bytes - ledger->spare_least;
+    for (struct delivery *delivery = ledger->free.last; delivery && ledger->spare_bytes > kept;
+         delivery = delivery->queue.previous) {
+        size_t spare = spare_bytes_of(delivery);
+        if (spare > 0)
+            drop_frame(delivery);
+        ledger->spare_bytes -= spare;
+    }
+    ledger->spare_least = ledger->spare_bytes;
 }
 
 unsigned ledger_in_use(const struct ledger *ledger)

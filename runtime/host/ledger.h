@@ -27,11 +27,12 @@
 #define LEDGER_STRAGGLER_NS INT64_C(10000000)
 
 enum {
-    /* Memory that a free entry keeps for its next delivery. Of a larger frame's it is kept too, while others
-     * are under way, as far as free entries have no more than LEDGER_SPARE_BYTES together: memory that goes
-     * to the system and comes back costs more than to copy the message into it. */
+    /* Memory that a free entry keeps for its next delivery. A larger frame's is kept too, as far as free
+     * entries have no more than LEDGER_SPARE_BYTES of such together, until it was not needed for a while
+     * (ledger_tend): for the system to take it and give it again costs more than to copy a message into it.
+     */
     LEDGER_KEEP_BYTES = 4096,
-    LEDGER_SPARE_BYTES = 4 * 1024 * 1024,
+    LEDGER_SPARE_BYTES = 16 * 1024 * 1024,
 };
 
 enum delivery_state {
@@ -105,7 +106,8 @@ struct ledger {
     struct delivery_list parked;  /* publishing, but not posted: for want of a queue, or after a failure */
     struct delivery_list refused; /* settled by requeue or reject, not yet sent */
     struct delivery_list acked;   /* settled by ack, not yet sent; oldest settlement first */
-    size_t spare_bytes;           /* that free entries keep beyond LEDGER_KEEP_BYTES each */
+    size_t spare_bytes;           /* that free entries keep beyond LEDGER_KEEP_BYTES each, */
+    size_t spare_least;           /* and the least of it since the last ledger_tend */
     unsigned dispatched;
     unsigned publishing; /* parked ones included */
     uint64_t last_tag;   /* that arrived on this channel; 0 before the first */
@@ -160,6 +162,9 @@ static inline unsigned ledger_company_least(unsigned one, unsigned other)
 {
     return one == 0 || (other > 0 && other < one) ? other : one;
 }
+
+/* Now and then: gives back what free entries have kept all the time since the last call. */
+void ledger_tend(struct ledger *ledger);
 
 unsigned ledger_in_use(const struct ledger *ledger);
 unsigned ledger_unsettled(const struct ledger *ledger); /* arriving, held, dispatched or publishing */

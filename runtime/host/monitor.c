@@ -356,6 +356,7 @@ static void on_look(struct ev_loop *loop, ev_timer *watcher, int events)
     for (struct member *member = program->members; member; member = member->next) {
         look_at_consumer(&look, member->consumer);
         judge_consumer(member->consumer, now_ns);
+        ledger_tend(&member->consumer->ledger);
     }
     judge_memory(&program->monitor, &look);
     show_status(program);

@@ -79,7 +79,7 @@ static bool waits_for_cycle(const struct leak_watch *watch)
 static double next_cost_ns(const struct leak_watch *watch, const struct state *state)
 {
     double heap_bytes = (double)state_heap_bytes(state);
-    bool small = watch->walk_messages < 2 * ENTRIES_MAX && watch->messages > watch->walk_messages;
+    bool small = watch->walk_messages / 2 < ENTRIES_MAX && watch->messages > watch->walk_messages;
     return watch->walk_ns > 0 ? (double)watch->walk_ns * (small || watch->whole ? 2 : 1.25)
                               : heap_bytes * first_walk_ns;
 }
@@ -199,7 +199,8 @@ static bool walk(struct leak_watch *watch, struct state *state, int64_t until_cp
     heap_seen_reset(&watch->seen);
     watch->walk_ns = clock_cpu_ns() - began_ns;
     watch->walk_messages = watch->messages;
-    if (!done && clock_cpu_ns() >= until_cpu_ns)
+    /* What takes nearly all that can ever be saved will not be tried again. */
+    if (!done && clock_cpu_ns() >= until_cpu_ns && watch->walk_ns < LEAK_BUDGET_SAVINGS_NS / 2)
         return false;
     watch->incomplete = !done;
     return true;
@@ -413,7 +414,8 @@ void leak_watch_begin(struct leak_watch *watch, const struct state *state)
 
 void leak_watch_cycle(struct leak_watch *watch)
 {
-    if (needs_live(watch) && watch->messages >= watch->walk_messages + watch->walk_messages / CYCLE_PART &&
+    if (watch->open && !watch->incomplete && needs_live(watch) &&
+        watch->messages >= watch->walk_messages + watch->walk_messages / CYCLE_PART &&
         watch->next_messages > watch->messages)
         watch->next_messages = watch->messages;
 }

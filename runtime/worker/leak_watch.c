@@ -18,14 +18,14 @@ enum {
     HEAP_STEPS = 8,                                /* looks on the way to recycle.memory */
     HEAP_STEP_LEAST = 64 * 1024,
     PUT_OFF_PART = 16,
-    CYCLE_PART = 4, /* of all messages, that have to be handled between two looks */
+    CYCLE_PART = 2, /* of all messages, that have to be handled between two looks */
     FRESH_PART = 8, /* of all messages, that have been handled since a cycle has ended */
     CHEAP_WALK_NS = 2 * CLOCK_NS_PER_MS,
     ENTRIES_MAX = 256, /* looked into of one table */
     OBJECTS_MAX =
         1024, /* and of one list or tree; from a part of them on what lives in all has to be known */
     OBJECTS_PART = 4,
-    WHOLE_LOOKS = 2, /* that have to be affordable where walks are to leave out nothing */
+    WHOLE_LOOKS = 4, /* that have to be affordable where walks are to leave out nothing */
     FULL_PART = 8,
     BYTES_NOISE = 512, /* what lives may grow so much by itself, and a byte in four messages */
 };
@@ -270,11 +270,14 @@ static bool is_worth_a_walk(const struct leak_watch *watch, uint64_t live_before
            has_grown(watch, live_before, last_look_messages(watch));
 }
 
-/* By a collection where that is wanted and can be paid, else by the last cycle. */
+/* By the last cycle; or by a collection where that can be paid, and is needed: for weak tables, and where no
+ * cycle has ended lately. (After a cycle there is some garbage, so that the two are not compared without
+ * need.) */
 static struct living find_living(struct leak_watch *watch, struct state *state, bool judged)
 {
     bool dear = watch->last_walk.ns >= CHEAP_WALK_NS;
-    bool wanted = dear || (needs_live(watch) && (judged || watch->on_trial));
+    bool late = watch->weak || watch->water.messages < watch->messages / 2;
+    bool wanted = dear || (needs_live(watch) && late && (judged || watch->on_trial));
     if (!wanted || !may_collect(watch, state))
         return (struct living){ .bytes = watch->water.bytes, .messages = watch->water.messages };
     if (state_heap_bytes(state) > state->quota.live + state->quota.live / 16)

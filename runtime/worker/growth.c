@@ -18,7 +18,7 @@ static const double bytes_per_message_least = 0.5;
 
 /* The last stretch has to be as steep as those before it, but for chance; and no stretch much flatter than
  * all of them together: what jumps about goes up from look to look at times, but not in step. */
-static const double slowed_down = 0.75;
+static const double slowed_down = 0.75, slowed_down_roughly = 0.6;
 static const double uneven = 0.5;
 
 typedef uint64_t (*measure)(const struct growth_point *point);
@@ -67,7 +67,7 @@ static bool is_rising(measure of, const struct growth_point *points, unsigned co
     return true;
 }
 
-static bool is_even(measure of, const struct growth_point *points, unsigned count)
+static bool is_even(measure of, const struct growth_point *points, unsigned count, double least)
 {
     const struct growth_point *last = &points[count - 1];
     double overall = rate(of, &points[0], last);
@@ -75,16 +75,25 @@ static bool is_even(measure of, const struct growth_point *points, unsigned coun
         if (rate(of, &points[i - 1], &points[i]) < overall * uneven)
             return false;
     }
-    return rate(of, last - 1, last) >= rate(of, &points[0], last - 1) * slowed_down;
+    return rate(of, last - 1, last) >= rate(of, &points[0], last - 1) * least;
 }
 
-static bool grows(measure of, const struct growth_point *points, unsigned count, enum growth_proof proof,
-                  uint64_t least, double rate_least)
+/* What is asked of a series. */
+struct question {
+    const struct growth_point *points;
+    unsigned count;
+    enum growth_proof proof;
+    double slowed_down;
+};
+
+static bool grows(measure of, const struct question *question, uint64_t least, double rate_least)
 {
+    const struct growth_point *points = question->points;
+    unsigned count = question->count;
     const struct growth_point *last = &points[count - 1];
     return is_rising(of, points, count) && of(last) - of(&points[0]) >= least &&
            rate(of, &points[0], last) >= rate_least &&
-           (proof == GROWTH_PRESSED || is_even(of, points, count));
+           (question->proof == GROWTH_PRESSED || is_even(of, points, count, question->slowed_down));
 }
 
 /* The looks that are judged, and how many they are. */
@@ -97,15 +106,15 @@ static unsigned latest(const struct growth_series *series, enum growth_proof pro
 }
 
 /* Where bytes alone would prove it, few entries are enough to say what the bytes are. */
-static enum growth_what what_grows(const struct growth_point *points, unsigned count, enum growth_proof proof,
-                                   unsigned at_once)
+static enum growth_what what_grows(const struct question *question, unsigned at_once)
 {
     uint64_t least = BYTES_LEAST + (uint64_t)at_once * BYTES_AT_ONCE;
-    bool bytes = grows(bytes_of, points, count, proof, least, bytes_per_message_least);
-    least = (proof == GROWTH_STEADY && !bytes ? ENTRIES_LEAST : 1) + (uint64_t)at_once * ENTRIES_AT_ONCE;
-    if (grows(entries_of, points, count, proof, least, entries_per_message_least))
+    bool bytes = grows(bytes_of, question, least, bytes_per_message_least);
+    least = (question->proof == GROWTH_STEADY && !bytes ? ENTRIES_LEAST : 1) +
+            (uint64_t)at_once * ENTRIES_AT_ONCE;
+    if (grows(entries_of, question, least, entries_per_message_least))
         return GROWTH_ENTRIES;
-    if (grows(inner_of, points, count, proof, least, entries_per_message_least))
+    if (grows(inner_of, question, least, entries_per_message_least))
         return GROWTH_INNER;
     return bytes ? GROWTH_BYTES : GROWTH_NONE;
 }
@@ -117,7 +126,13 @@ struct growth growth_judge(const struct growth_series *series, enum growth_proof
     unsigned count = latest(series, proof, &first);
     if (count < (proof == GROWTH_STEADY ? STEADY_LOOKS : 2))
         return growth;
-    growth.what = what_grows(first, count, proof, at_once);
+    const struct question question = {
+        .points = first,
+        .count = count,
+        .proof = proof,
+        .slowed_down = series->rough ? slowed_down_roughly : slowed_down,
+    };
+    growth.what = what_grows(&question, at_once);
     if (growth.what == GROWTH_NONE)
         return growth;
     const struct growth_point *last = &first[count - 1];

@@ -22,6 +22,7 @@ struct growth_point {
 struct growth_series {
     struct growth_point points[GROWTH_POINTS]; /* the latest, oldest first */
     unsigned count;
+    bool rough; /* there are estimates among them */
 };
 
 enum growth_proof {

@@ -234,6 +234,7 @@ static void grow(struct place *place, double times, uint64_t messages)
     place->now.bytes = (uint64_t)((double)last->bytes * times);
     place->now.messages = messages;
     place->now.cut = false;
+    place->series.rough = true;
 }
 
 void places_add_rest(struct places *places, const struct places_rest *rest)
@@ -309,6 +310,7 @@ void places_forget(struct places *places)
 {
     for (uint32_t id = 0; id < places->count; id++) {
         places->list[id].series.count = 0;
+        places->list[id].series.rough = false;
         places->list[id].large = false;
     }
 }

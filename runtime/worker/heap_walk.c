@@ -557,7 +557,8 @@ static struct contents count_contents(struct walk *walk, bool numbers)
 static void take_rest(struct walk *walk, const struct frame *frame)
 {
     struct place_figures *now = &place_at(walk, frame->place)->now;
-    uint64_t usual = (walk->bytes - frame->bytes_before - frame->slot_bytes) / frame->read;
+    uint64_t found = walk->bytes - frame->bytes_before - frame->slot_bytes;
+    uint64_t usual = frame->read > 0 ? found / frame->read : 0;
     struct contents all = count_contents(walk, frame->in_array > 0);
     uint64_t rest = all.entries > frame->read ? all.entries - frame->read : 0;
     uint64_t in_array = all.in_array > frame->in_array ? all.in_array - frame->in_array : 0;

@@ -1,10 +1,6 @@
 /* Saving and spending time; see leak_budget.h. */
 #include "worker/leak_budget.h"
 
-#include "common/clock.h"
-
-static const int64_t savings_ns = 100 * CLOCK_NS_PER_MS; /* no more is saved */
-
 void leak_budget_open(struct leak_budget *budget, int64_t now_ns)
 {
     *budget = (struct leak_budget){ .began_ns = now_ns, .counted_ns = now_ns };
@@ -14,8 +10,8 @@ int64_t leak_budget_room_ns(struct leak_budget *budget, int64_t now_ns)
 {
     budget->saved_ns += (now_ns - budget->counted_ns) / LEAK_BUDGET_SHARE;
     budget->counted_ns = now_ns;
-    if (budget->saved_ns > savings_ns)
-        budget->saved_ns = savings_ns;
+    if (budget->saved_ns > LEAK_BUDGET_SAVINGS_NS)
+        budget->saved_ns = LEAK_BUDGET_SAVINGS_NS;
     return budget->saved_ns;
 }
 

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#define LEAK_BUDGET_SAVINGS_NS INT64_C(100000000) /* no more is saved */
+
 enum { LEAK_BUDGET_SHARE = 110 }; /* one part in so many: how long a look takes is foreseen, not known */
 
 struct leak_budget {

@@ -18,14 +18,14 @@ enum {
     HEAP_STEPS = 8,                                /* looks on the way to recycle.memory */
     HEAP_STEP_LEAST = 64 * 1024,
     PUT_OFF_PART = 16,
-    CYCLE_PART = 4, /* of all messages, that have to be handled between two looks */
+    CYCLE_PART = 2, /* of all messages, that have to be handled between two looks */
     FRESH_PART = 8, /* of all messages, that have been handled since a cycle has ended */
     CHEAP_WALK_NS = 2 * CLOCK_NS_PER_MS,
     ENTRIES_MAX = 256, /* looked into of one table */
     OBJECTS_MAX =
         1024, /* and of one list or tree; from a part of them on what lives in all has to be known */
     OBJECTS_PART = 4,
-    WHOLE_LOOKS = 2, /* that have to be affordable where walks are to leave out nothing */
+    WHOLE_LOOKS = 4, /* that have to be affordable where walks are to leave out nothing */
     FULL_PART = 8,
     BYTES_NOISE = 512, /* what lives may grow so much by itself, and a byte in four messages */
 };
@@ -71,28 +71,30 @@ static bool waits_for_cycle(const struct leak_watch *watch)
 {
     const struct low_water *water = &watch->water;
     return !watch->on_trial && needs_live(watch) &&
-           (water->messages <= watch->walk_messages ||
+           (water->messages <= watch->last_walk.messages ||
             (watch->weak && water->messages < watch->messages - watch->messages / FRESH_PART));
 }
 
-/* About, of the look that is next: tables are looked into as far as ENTRIES_MAX. */
-static double next_cost_ns(const struct leak_watch *watch, const struct state *state)
+/* Of a look after so many messages, about, by what the first and the last have taken at this state: there is
+ * a part that stays and one that grows, which ends where tables and lists are no longer looked into. */
+static double cost_ns(const struct leak_watch *watch, const struct state *state, uint64_t messages)
 {
-    double heap_bytes = (double)state_heap_bytes(state);
-    bool small = watch->walk_messages < 2 * ENTRIES_MAX && watch->messages > watch->walk_messages;
-    return watch->walk_ns > 0 ? (double)watch->walk_ns * (small || watch->whole ? 2 : 1.25)
-                              : heap_bytes * first_walk_ns;
+    if (watch->last_walk.ns == 0)
+        return (double)state_heap_bytes(state) * first_walk_ns;
+    double last_ns = (double)watch->last_walk.ns, more = (double)messages - (double)watch->last_walk.messages;
+    double grown_ns = last_ns - (double)watch->first_walk.ns;
+    double since = (double)watch->last_walk.messages - (double)watch->first_walk.messages;
+    double ns = since > 0 ? last_ns + grown_ns / since * more : last_ns * 2;
+    if (ns > last_ns * 3 && !watch->whole)
+        ns = last_ns * 3;
+    return (ns > last_ns ? ns : last_ns) * 1.25;
 }
 
-/* ... and of the last at this state, after so many messages. */
+/* Of the last at this state, after so many messages. */
 static double last_cost_ns(const struct leak_watch *watch, const struct state *state, uint64_t messages)
 {
-    double next_ns = next_cost_ns(watch, state);
-    if (!watch->whole)
-        return next_ns * 1.5;
-    double grown_ns = next_ns * (double)messages / (double)(watch->messages + 1);
-    double whole_ns = (double)watch->whole_ns * 1.25;
-    return grown_ns > whole_ns ? grown_ns : whole_ns;
+    double ns = cost_ns(watch, state, messages), whole_ns = (double)watch->whole_ns * 1.25;
+    return watch->whole && ns < whole_ns ? whole_ns : ns;
 }
 
 static double collect_cost_ns(const struct leak_watch *watch, const struct state *state)
@@ -122,17 +124,17 @@ static bool leaves_enough(const struct leak_watch *watch, const struct state *st
 static bool may_look(struct leak_watch *watch, const struct state *state, int64_t now_ns, bool judged)
 {
     double room_ns = (double)leak_budget_room_ns(&watch->budget, now_ns);
-    double cost_ns = next_cost_ns(watch, state);
+    double next_ns = cost_ns(watch, state, watch->messages);
     if (watch->on_trial)
         return true;
     if (judged)
-        return cost_ns <= room_ns;
-    return cost_ns <= room_ns + (double)advance_ns && leaves_enough(watch, state, now_ns, room_ns - cost_ns);
+        return next_ns <= room_ns;
+    return next_ns <= room_ns + (double)advance_ns && leaves_enough(watch, state, now_ns, room_ns - next_ns);
 }
 
 static bool may_collect(const struct leak_watch *watch, const struct state *state)
 {
-    double room_ns = (double)watch->budget.saved_ns - next_cost_ns(watch, state);
+    double room_ns = (double)watch->budget.saved_ns - cost_ns(watch, state, watch->messages);
     return watch->on_trial || collect_cost_ns(watch, state) <= room_ns;
 }
 
@@ -197,9 +199,11 @@ static bool walk(struct leak_watch *watch, struct state *state, int64_t until_cp
     bool done = heap_walk(state, &watch->places, &watch->seen, &limits, &watch->weak);
     watch->objects = watch->seen.count;
     heap_seen_reset(&watch->seen);
-    watch->walk_ns = clock_cpu_ns() - began_ns;
-    watch->walk_messages = watch->messages;
-    if (!done && clock_cpu_ns() >= until_cpu_ns)
+    watch->last_walk = (struct leak_walk){ .ns = clock_cpu_ns() - began_ns, .messages = watch->messages };
+    if (watch->first_walk.ns == 0)
+        watch->first_walk = watch->last_walk;
+    /* What takes nearly all that can ever be saved will not be tried again. */
+    if (!done && clock_cpu_ns() >= until_cpu_ns && watch->last_walk.ns < LEAK_BUDGET_SAVINGS_NS / 2)
         return false;
     watch->incomplete = !done;
     return true;
@@ -233,7 +237,7 @@ static void estimate_whole(struct leak_watch *watch, bool judged)
     bool lists = places_are_cut(&watch->places) || places_most_held(&watch->places) >= OBJECTS_MAX;
     uint64_t live_bytes = watch->water.bytes > watch->live ? watch->water.bytes : watch->live;
     double times = watch->whole ? 1 : (double)live_bytes / (double)(places_bytes(&watch->places) + 1);
-    double whole_ns = (double)watch->walk_ns * (times > 1 ? times : 1);
+    double whole_ns = (double)watch->last_walk.ns * (times > 1 ? times : 1);
     if (judged || whole_ns > (double)watch->whole_ns)
         watch->whole_ns = (int64_t)whole_ns;
     watch->lists = lists || (watch->lists && !judged);
@@ -262,15 +266,18 @@ static uint64_t last_look_messages(const struct leak_watch *watch)
 /* Whether there is something to walk for: where a walk takes long, a collection tells before. */
 static bool is_worth_a_walk(const struct leak_watch *watch, uint64_t live_before)
 {
-    return watch->walk_ns < CHEAP_WALK_NS || live_before == 0 || watch->live == live_before ||
+    return watch->last_walk.ns < CHEAP_WALK_NS || live_before == 0 || watch->live == live_before ||
            has_grown(watch, live_before, last_look_messages(watch));
 }
 
-/* By a collection where that is wanted and can be paid, else by the last cycle. */
+/* By the last cycle; or by a collection where that can be paid, and is needed: for weak tables, and where no
+ * cycle has ended lately. (After a cycle there is some garbage, so that the two are not compared without
+ * need.) */
 static struct living find_living(struct leak_watch *watch, struct state *state, bool judged)
 {
-    bool dear = watch->walk_ns >= CHEAP_WALK_NS;
-    bool wanted = dear || (needs_live(watch) && (judged || watch->on_trial));
+    bool dear = watch->last_walk.ns >= CHEAP_WALK_NS;
+    bool late = watch->weak || watch->water.messages < watch->messages / 2;
+    bool wanted = dear || (needs_live(watch) && late && (judged || watch->on_trial));
     if (!wanted || !may_collect(watch, state))
         return (struct living){ .bytes = watch->water.bytes, .messages = watch->water.messages };
     if (state_heap_bytes(state) > state->quota.live + state->quota.live / 16)
@@ -395,8 +402,7 @@ void leak_watch_begin(struct leak_watch *watch, const struct state *state)
     watch->messages = watch->live = 0;
     watch->water = (struct low_water){ .high = 0 };
     watch->begin_bytes = state_heap_bytes(state);
-    watch->walk_ns = 0;
-    watch->walk_messages = 0;
+    watch->first_walk = watch->last_walk = (struct leak_walk){ .ns = 0 };
     watch->incomplete = watch->weak = false;
     watch->next_messages = watch->next_bytes = UINT64_MAX;
     if (!watch->open)
@@ -413,7 +419,8 @@ void leak_watch_begin(struct leak_watch *watch, const struct state *state)
 
 void leak_watch_cycle(struct leak_watch *watch)
 {
-    if (needs_live(watch) && watch->messages >= watch->walk_messages + watch->walk_messages / CYCLE_PART &&
+    if (watch->open && !watch->incomplete && needs_live(watch) &&
+        watch->messages >= watch->last_walk.messages + watch->last_walk.messages / CYCLE_PART &&
         watch->next_messages > watch->messages)
         watch->next_messages = watch->messages;
 }

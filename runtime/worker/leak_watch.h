@@ -29,6 +29,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* How long a walk took, and after how many messages; 0 ns: there was none. */
+struct leak_walk {
+    int64_t ns;
+    uint64_t messages;
+};
+
 struct leak_watch {
     struct places places;
     struct heap_seen seen;
@@ -48,8 +54,7 @@ struct leak_watch {
     uint64_t next_bytes;    /* when the heap with its garbage is so large */
     uint64_t live;          /* bytes, at the last collection for a look; 0: none yet */
     struct low_water water;
-    int64_t walk_ns;        /* the last walk took; 0: none yet */
-    uint64_t walk_messages; /* when that was */
+    struct leak_walk first_walk, last_walk;
     /* Of all states: */
     uint64_t looks;
     uint64_t objects;  /* that the last walk found */

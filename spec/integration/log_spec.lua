@@ -88,4 +88,25 @@ describe("the log", function()
     assert.equal(0, result.code)
     consumer.assert_left(queue, 0)
   end)
+
+  -- Whatever becomes of them: in the host's words, in a parser's, in a traceback, of a dead letter.
+  it("has no body of a message in it, unless a handler tells it", function()
+    local queue, dead = rabbit.queue "log", rabbit.queue "log-dead"
+    local endings = {}
+    for i, ending in ipairs { 'return "reject", "as planned"', 'error "as planned"', "return {} + 1",
+      "return 5", 'return "retry", "1ms"', 'return ("x"):rep(2 ^ 27)' } do
+      endings[i] = ("function() %s end"):format(ending)
+    end
+    consumer.fill(queue, #endings, { body = '{"id":%d,"secret":"swordfish"}' })
+    consumer.fill(queue, 1, { body = '{"secret":"swordfish" %d' })
+    consumer.fill(queue, 1, { body = "swordfish %d" })
+    local handler = ("local ends = { %s } return function(order) return ends[order.id]() end")
+      :format(table.concat(endings, ", "))
+    local program = consumer.start(queue, handler, { ["retry-attempts"] = 2, ["retry-delay"] = "1ms",
+      ["dead-letter"] = dead, ["limits-memory"] = "4MiB" })
+    assert(rabbit.eventually(function() return rabbit.counts(dead).ready == #endings + 2 end))
+    consumer.stop(program)
+    assert.is_truthy(program:stderr():find "as planned")
+    assert.is_nil(program:stderr():find "swordfish")
+  end)
 end)

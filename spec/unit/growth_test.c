@@ -228,6 +228,21 @@ static void what_is_under_way_is_no_growth(void **context)
     assert_int_equal(growth_judge(&series, GROWTH_STEADY, 16).what, GROWTH_ENTRIES);
 }
 
+/* What is known about only may seem to slow down. */
+static void estimates_need_not_be_as_even(void **context)
+{
+    struct growth_series series = { .count = 0 };
+    (void)context;
+    for (uint64_t messages = 1000; messages <= 4000; messages *= 2)
+        growth_add(&series, &(struct growth_point){ .messages = messages, .inner = messages });
+    growth_add(&series, &(struct growth_point){ .messages = 8000, .inner = 4000 + 4000 * 7 / 10 });
+    assert_int_equal(growth_judge(&series, GROWTH_STEADY, 0).what, GROWTH_NONE);
+    series.rough = true;
+    assert_int_equal(growth_judge(&series, GROWTH_STEADY, 0).what, GROWTH_INNER);
+    series.points[series.count - 1].inner = 4000 + 4000 / 2;
+    assert_int_equal(growth_judge(&series, GROWTH_STEADY, 0).what, GROWTH_NONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +256,7 @@ int main(void)
         cmocka_unit_test(the_oldest_looks_are_forgotten),
         cmocka_unit_test(under_pressure),
         cmocka_unit_test(what_is_under_way_is_no_growth),
+        cmocka_unit_test(estimates_need_not_be_as_even),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

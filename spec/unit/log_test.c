@@ -517,6 +517,26 @@ static void test_a_pipe_gets_json(void **state)
     assert_json_line();
 }
 
+/* Standard error where a person looks on. */
+static void test_a_terminal_gets_logfmt(void **state)
+{
+    char line[256];
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    (void)state;
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    int writer = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    assert_true(writer >= 0);
+    log_open(writer, LOG_FORMAT_AUTO, LOG_INFO);
+    log_info(log_message("x"));
+    ssize_t size = read(terminal, line, sizeof line - 1);
+    assert_true(size > 0);
+    line[size] = '\0';
+    assert_non_null(strstr(line, " level=info msg=x"));
+    assert_memory_equal(line, "time=", 5);
+    (void)close(writer);
+    (void)close(terminal);
+}
+
 #define IN_JSON(test)   cmocka_unit_test_setup_teardown(test, open_json, close_log)
 #define IN_LOGFMT(test) cmocka_unit_test_setup_teardown(test, open_logfmt, close_log)
 
@@ -545,6 +565,7 @@ int main(void)
         IN_JSON(test_a_reader_that_has_gone),
         IN_JSON(test_open_begins_anew),
         IN_JSON(test_a_pipe_gets_json),
+        IN_JSON(test_a_terminal_gets_logfmt),
     };
     (void)signal(SIGPIPE, SIG_IGN);
     (void)alarm(PATIENCE_SECONDS);

@@ -27,6 +27,7 @@ enum {
     GARBAGE_MAX = 64 * 1024, /* of the walk's own, that is left for the state's next collection */
     CLOCK_STRIDE = 256,      /* steps between looks at the clock */
     ESTIMATE_FROM = 64, /* entries that have been looked into, at least, where others are taken for alike */
+    MUCH_TIMES = 8,     /* as much as may be looked into of one table: in tables of one place it is enough */
     SMALL_TABLE = 64,   /* entries up to which the room that a table keeps is counted */
     DEEP = 8,           /* tables in each other: then it is a list or tree */
     NAMES_LOOK = 64,    /* entries of a table that are looked at for whether it is a collection */
@@ -600,8 +601,10 @@ static void leave_table(struct walk *walk, size_t frame)
 /* Whether the entries of a table that have been looked into are enough to know the others by. */
 static bool is_known(const struct walk *walk, const struct frame *frame)
 {
-    return frame->read >= walk->limits->entries_max ||
-           (frame->read >= ESTIMATE_FROM && is_full(walk, frame->place));
+    const struct place_figures *now = &place_at(walk, frame->place)->now;
+    bool much =
+        is_full(walk, frame->place) || (now->entries + now->inner) / MUCH_TIMES >= walk->limits->entries_max;
+    return frame->read >= walk->limits->entries_max || (frame->read >= ESTIMATE_FROM && much);
 }
 
 /* The table has been read. What it keeps in reserve is a good part of a small one. */

@@ -38,6 +38,9 @@ static const int64_t advance_ns = CLOCK_NS_PER_MS / 4;
 /* Before anything was measured, for each byte of the heap. */
 static const double first_walk_ns = 0.5, first_collect_ns = 0.5;
 
+#define COST_MARGIN 1.25 /* looks may take so many times as long as foreseen, */
+#define INCOME_PART 0.7  /* and the messages to come as little as this part of the time of those before */
+
 bool leak_watch_open(struct leak_watch *watch, bool on_trial)
 {
     *watch = (struct leak_watch){ .on_trial = on_trial, .collect_ns = first_collect_ns };
@@ -87,13 +90,13 @@ static double cost_ns(const struct leak_watch *watch, const struct state *state,
     double ns = since > 0 ? last_ns + grown_ns / since * more : last_ns * 2;
     if (ns > last_ns * 3 && !watch->whole)
         ns = last_ns * 3;
-    return (ns > last_ns ? ns : last_ns) * 1.25;
+    return (ns > last_ns ? ns : last_ns) * COST_MARGIN;
 }
 
 /* Of the last at this state, after so many messages. */
 static double last_cost_ns(const struct leak_watch *watch, const struct state *state, uint64_t messages)
 {
-    double ns = cost_ns(watch, state, messages), whole_ns = (double)watch->whole_ns * 1.25;
+    double ns = cost_ns(watch, state, messages), whole_ns = (double)watch->whole_ns * COST_MARGIN;
     return watch->whole && ns < whole_ns ? whole_ns : ns;
 }
 
@@ -117,7 +120,8 @@ static bool leaves_enough(const struct leak_watch *watch, const struct state *st
     if (watch->messages >= end || watch->messages == 0)
         return true;
     double messages = (double)watch->messages, more = (double)end - messages;
-    double income_ns = (double)(now_ns - watch->state_began_ns) / messages * more / LEAK_BUDGET_SHARE;
+    double income_ns =
+        (double)(now_ns - watch->state_began_ns) / messages * more / LEAK_BUDGET_SHARE * INCOME_PART;
     return room_ns + income_ns >= last_cost_ns(watch, state, end);
 }
 
@@ -127,8 +131,9 @@ static bool may_look(struct leak_watch *watch, const struct state *state, int64_
     double next_ns = cost_ns(watch, state, watch->messages);
     if (watch->on_trial)
         return true;
+    /* It is stopped in time. */
     if (judged)
-        return next_ns <= room_ns;
+        return next_ns <= room_ns * COST_MARGIN;
     return next_ns <= room_ns + (double)advance_ns && leaves_enough(watch, state, now_ns, room_ns - next_ns);
 }
 

@@ -114,8 +114,8 @@ static bool check_buckets(struct shard *shard, struct error *error)
     return count == cell_get(&shard->head->entries) || wrong(error, "not every entry is in a bucket once");
 }
 
-/* Marks the units of a chain in `seen`; false where one was seen before, or was never taken into use: that one
- * would be given to somebody else. */
+/* Marks the units of a chain in `seen`; false where one was seen before, or was never taken into use: that
+ * one would be given to somebody else. */
 static bool mark(struct shard *shard, bool *seen, uint32_t number, uint32_t count)
 {
     for (; count > 0 && shard_goes_on(shard); count--) {

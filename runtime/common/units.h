@@ -20,7 +20,8 @@ bool units_parse_duration(const char *text, size_t length, int64_t *ret_ns);
  * do not fit. */
 bool units_from_seconds(double seconds, int64_t *ret_ns);
 
-/* A number of Lua's as bytes or nanoseconds to be shown: the nearest that there is, and 0 for what is none. */
+/* A number of Lua's as bytes or nanoseconds to be shown: the nearest that there is, and 0 for what is none.
+ */
 int64_t units_from_number(double number);
 
 enum { UNITS_TEXT_MAX = 32 };

@@ -7,6 +7,7 @@ local rabbit = require "support.rabbit"
 local workspace = require "support.workspace"
 
 local MESSAGES = 20000
+local MOST_PERCENT = moonrabbit.path:find("asan", 1, true) and 15 or 1 -- of the time; see leak_budget.h
 local SHAPES = { "upvalue_table", "closure_list", "linked_list" }
 local SHAPES_AT_ONCE = {
   ["in tables"] = { "array", "closure_list", "coroutines", "string_concatenation", "upvalue_table" },
@@ -67,7 +68,7 @@ describe("the leak doctor", function()
       assert.equal(("%s, %s, "):format(leaks[1][2], leaks[1][1]),
         line.leak:match "^(.*, )%d+ entries, %+%d%.%d per message, %+%d+ bytes per message$")
       assert.same({ "warning", 1 }, { line.level, line.worker })
-      assert(tonumber(line.looking_took:match "^(%d+%.%d%d)%%$") < 1, line.looking_took)
+      assert(tonumber(line.looking_took:match "^(%d+%.%d%d)%%$") < MOST_PERCENT, line.looking_took)
     end)
   end
 

@@ -355,7 +355,8 @@ static void on_gone(void *owner, struct worker_process *worker)
         if (delivery->state != DELIVERY_DISPATCHED || delivery->worker != worker)
             continue;
         if (suspects > 0 && is_under_way(delivery, worker))
-            delivery->company = suspects / SUSPECTS_PARTED > 1 ? suspects / SUSPECTS_PARTED : 1;
+            ledger_set_company(&consumer->ledger, delivery,
+                               suspects / SUSPECTS_PARTED > 1 ? suspects / SUSPECTS_PARTED : 1);
         if (culprit > 0 && delivery->seq == culprit) {
             consumer->counts.failed++;
             consumer->counts.crashed++;

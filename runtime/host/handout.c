@@ -6,7 +6,8 @@
 struct handout_batch {
     struct delivery *deliveries[WORKER_BATCH_MAX];
     unsigned count;
-    unsigned company; /* the least of them; valid where there are any */
+    unsigned company; /* the least of these and of what the worker has (ledger.h) */
+    bool drains;      /* nothing more goes into it: it makes room for a suspect */
 };
 
 enum { NO_LANE = -1 };
@@ -40,10 +41,38 @@ static bool fit_batches(struct handout *handout)
     if (!batches)
         return false;
     for (unsigned i = 0; i < count; i++)
-        batches[i].count = 0;
+        batches[i] = (struct handout_batch){ 0 };
     handout->batches = batches;
     handout->batch_count = count;
     return true;
+}
+
+static int lane_of(const struct handout *handout, const struct worker_process *worker)
+{
+    for (unsigned lane = 0; lane < handout->batch_count; lane++) {
+        if (pool_worker(handout->pool, lane) == worker)
+            return (int)lane;
+    }
+    return NO_LANE;
+}
+
+/* Suspects are rare, and gone soon: that there are none is all that is looked at for most messages. */
+static void find_company(struct handout *handout)
+{
+    for (unsigned lane = 0; lane < handout->batch_count; lane++) {
+        handout->batches[lane].company = 0;
+        handout->batches[lane].drains = false;
+    }
+    if (handout->ledger->suspects == 0)
+        return;
+    for (const struct delivery *delivery = handout->ledger->order.first; delivery;
+         delivery = delivery->order.next) {
+        bool suspect = delivery->company > 0 && delivery->state == DELIVERY_DISPATCHED;
+        int lane = suspect ? lane_of(handout, delivery->worker) : NO_LANE;
+        if (lane != NO_LANE)
+            handout->batches[lane].company =
+                ledger_company_least(handout->batches[lane].company, delivery->company);
+    }
 }
 
 /* How many this worker may have with such a message among them. One that runs them one at a time says itself
@@ -52,10 +81,7 @@ static unsigned room_of(const struct worker_process *worker, const struct handou
                         unsigned company)
 {
     unsigned window = handout_window(worker->service_ns, worker->concurrency);
-    if (worker->unanswered > 0)
-        company = ledger_company_least(company, worker->company);
-    if (batch->count > 0)
-        company = ledger_company_least(company, batch->company);
+    company = ledger_company_least(company, batch->company);
     return worker->concurrency > 1 ? ledger_company_least(window, company) : window;
 }
 
@@ -64,7 +90,7 @@ static unsigned load_of(const struct handout *handout, unsigned lane, const stru
 {
     const struct worker_process *worker = pool_worker(handout->pool, lane);
     const struct handout_batch *batch = &handout->batches[lane];
-    if (!worker || batch->count == WORKER_BATCH_MAX)
+    if (!worker || batch->count == WORKER_BATCH_MAX || batch->drains)
         return UINT32_MAX;
     unsigned load = worker->unanswered + batch->count;
     return load < room_of(worker, batch, delivery->company) ? load : UINT32_MAX;
@@ -108,21 +134,43 @@ static void readmit(struct handout *handout)
 
 static void put(struct handout_batch *batch, struct delivery *delivery)
 {
-    batch->company =
-        batch->count > 0 ? ledger_company_least(batch->company, delivery->company) : delivery->company;
+    batch->company = ledger_company_least(batch->company, delivery->company);
     batch->deliveries[batch->count++] = delivery;
+}
+
+/* The first suspect for which there is no room gets it in one lane, that with the least to do; younger
+ * messages go on in the others. */
+static void make_room(struct handout *handout)
+{
+    unsigned least = UINT32_MAX;
+    struct handout_batch *chosen = NULL;
+    for (unsigned lane = 0; lane < handout->batch_count; lane++) {
+        const struct worker_process *worker = pool_worker(handout->pool, lane);
+        struct handout_batch *batch = &handout->batches[lane];
+        if (batch->drains)
+            return;
+        if (worker && worker->unanswered + batch->count < least) {
+            least = worker->unanswered + batch->count;
+            chosen = batch;
+        }
+    }
+    if (chosen)
+        chosen->drains = true;
 }
 
 static void plan(struct handout *handout, int64_t now_ns)
 {
+    find_company(handout);
     for (struct delivery *delivery = handout->ledger->held.first; delivery; delivery = delivery->queue.next) {
         if (delivery->oversized)
             continue; /* the consumer refuses it when the budget allows */
         int lane = choose_lane(handout, delivery);
         if (lane == NO_LANE) {
-            if (!handout->by_key)
+            if (!handout->by_key && delivery->company == 0)
                 return;
-            continue; /* the key of another may be free */
+            if (delivery->company > 0)
+                make_room(handout);
+            continue; /* there may be room for another, or its key be free */
         }
         if (!admit(handout, now_ns))
             return;

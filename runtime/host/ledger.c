@@ -107,7 +107,6 @@ struct delivery *ledger_arrive(struct ledger *ledger, uint64_t tag)
     delivery->redelivered = delivery->oversized = delivery->stripped = false;
     delivery->frame_bytes = 0;
     delivery->key_hash = 0;
-    delivery->company = 0;
     delivery->errand = ERRAND_NONE;
     return delivery;
 }
@@ -227,6 +226,13 @@ struct delivery *ledger_find(const struct ledger *ledger, uint32_t slot, const v
     return own ? delivery : NULL;
 }
 
+void ledger_set_company(struct ledger *ledger, struct delivery *delivery, unsigned company)
+{
+    ledger->suspects -= delivery->company > 0;
+    ledger->suspects += company > 0;
+    delivery->company = company;
+}
+
 static void release(struct ledger *ledger, struct delivery *delivery)
 {
     list_remove(&ledger->order, delivery, order_links);
@@ -237,6 +243,7 @@ static void release(struct ledger *ledger, struct delivery *delivery)
     buffer_shrink(&delivery->outbox, LEDGER_KEEP_BYTES);
     delivery->state = DELIVERY_FREE;
     delivery->worker = NULL;
+    ledger_set_company(ledger, delivery, 0);
     /* Last out, first in: the memory that was touched last is warm. */
     list_insert_after(&ledger->free, NULL, delivery, queue_links);
 }

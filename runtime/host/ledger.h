@@ -106,6 +106,7 @@ struct ledger {
     struct delivery_list parked;  /* publishing, but not posted: for want of a queue, or after a failure */
     struct delivery_list refused; /* settled by requeue or reject, not yet sent */
     struct delivery_list acked;   /* settled by ack, not yet sent; oldest settlement first */
+    unsigned suspects;            /* in use, with a `company` */
     size_t spare_bytes;           /* that free entries keep beyond LEDGER_KEEP_BYTES each, */
     size_t spare_least;           /* and the least of it since the last ledger_tend */
     unsigned dispatched;
@@ -162,6 +163,8 @@ static inline unsigned ledger_company_least(unsigned one, unsigned other)
 {
     return one == 0 || (other > 0 && other < one) ? other : one;
 }
+
+void ledger_set_company(struct ledger *ledger, struct delivery *delivery, unsigned company);
 
 /* Now and then: gives back what free entries have kept all the time since the last call. */
 void ledger_tend(struct ledger *ledger);

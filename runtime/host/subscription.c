@@ -104,10 +104,16 @@ static void set_retry(struct subscription *subscription, int64_t wait_ns)
     ev_timer_start(subscription->broker->loop, &subscription->retry);
 }
 
-static void wait_and_retry(struct subscription *subscription)
+/* Before the channel, or its connection, is gone. */
+static void note_how_long(struct subscription *subscription)
 {
     if (subscription->state == SUBSCRIPTION_CONSUMING)
         backoff_lasted(&subscription->backoff, clock_now_ns() - subscription->consuming_ns);
+}
+
+static void wait_and_retry(struct subscription *subscription)
+{
+    note_how_long(subscription);
     subscription->state = SUBSCRIPTION_WAITING;
     int64_t wait_ns = backoff_next_ns(&subscription->backoff);
     set_retry(subscription, wait_ns);
@@ -326,6 +332,7 @@ static void on_down(void *owner)
 {
     struct subscription *subscription = owner;
     ev_timer_stop(subscription->broker->loop, &subscription->retry);
+    note_how_long(subscription);
     if (!channel_is_gone(subscription))
         subscription->state = SUBSCRIPTION_IDLE;
 }

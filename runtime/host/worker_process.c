@@ -715,9 +715,6 @@ unsigned worker_send(struct worker_process *worker, struct ledger *ledger, struc
             distrust(worker, "there is no memory for what it is at");
             break;
         }
-        worker->company = worker->unanswered + taken > 0
-                              ? ledger_company_least(worker->company, delivery->company)
-                              : delivery->company;
         ledger_dispatch(ledger, delivery, worker, worker->next_seq++);
         taken++;
     }

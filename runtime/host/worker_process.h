@@ -91,7 +91,6 @@ struct worker_process {
     uint64_t revoked_from; /* valid while revoked, as is */
     uint64_t revoked_left; /* how many of those from there on are unanswered */
     unsigned concurrency;  /* how many messages it runs at once */
-    unsigned company;      /* the least of what it has (ledger.h); valid while it has any */
     unsigned
         returnable; /* messages that it may still answer by WIRE_RETURNED: the others of its last failure */
     struct buffer open;    /* where that is more than one: the seqs that it has not answered */

@@ -164,13 +164,27 @@ static void watch_leaks(struct tasks *tasks, int64_t now_ns)
         take_time(tasks, clock_now_ns() - now_ns);
 }
 
+/* Whoever ends the state has failed, also where that was noticed behind the end of its handler: what returns
+ * the others has to charge one. */
+static void charge_trip(struct state *state, struct outcome *outcome)
+{
+    bool failed = outcome->verdict == WIRE_ERROR || outcome->verdict == WIRE_OUT_OF_MEMORY ||
+                  outcome->verdict == WIRE_OUT_OF_TIME;
+    if (state->trip.kind == TRIP_NONE || failed)
+        return;
+    state_describe_trip(state);
+    *outcome = (struct outcome){ .delay_ns = -1 };
+    handler_fail(state, WIRE_ERROR, outcome);
+}
+
 /* The message, which is in place, has come to its end. */
-static void finish(struct task *task, const struct outcome *outcome)
+static void finish(struct task *task, struct outcome *outcome)
 {
     struct tasks *tasks = task->tasks;
     struct state *state = tasks->state;
     int64_t ended_ns = clock_now_ns();
     deadline_end(&state->deadline);
+    charge_trip(state, outcome);
     quota_end(&state->quota, task->message.body.size);
     lua_message_forget(state);
     result_send(state, &task->message.deliver, outcome, ended_ns - task->began_ns);

@@ -221,10 +221,9 @@ static void change_method(struct web_transfer *transfer)
 static bool is_for_anybody(const char *line)
 {
     static const char *const names[] = {
-        "accept",           "accept-charset", "accept-encoding",
-        "accept-language",  "cache-control",  "content-encoding",
-        "content-language", "content-type",   "expect",
-        "pragma",           "range",          "user-agent",
+        "accept",           "accept-charset",   "accept-encoding", "accept-language", "cache-control",
+        "content-encoding", "content-language", "content-type",    "pragma",          "range",
+        "user-agent",
     };
     size_t size = strcspn(line, ":;");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -148,6 +148,13 @@ function chart.draw(report)
   return table.concat(lines, "\n")
 end
 
+-- A consumer may lack in one size.
+local function row_named(rows, name)
+  for _, row in ipairs(rows) do
+    if row.name == name then return row end
+  end
+end
+
 ---Processor time of a message in each size: medians, in Markdown.
 ---@param report table that chart.draw takes
 ---@return string
@@ -155,11 +162,11 @@ function chart.table(report)
   local sizes = sizes_of(report)
   local lines = { "| processor µs a message | " .. table.concat(SIZES, " | ") .. " |",
     "| --- | --: | --: | --: |" }
-  for i, row in ipairs(rows_of(sizes[SIZE])) do
+  for _, row in ipairs(rows_of(sizes[SIZE])) do
     local cells = { row.name }
     for _, size in ipairs(SIZES) do
-      local figures = sizes[size] and rows_of(sizes[size])[i].figures.cpu_us
-      cells[#cells + 1] = figures and figure_text(bench.quantile(figures, 0.5)) or ""
+      local same = sizes[size] and row_named(rows_of(sizes[size]), row.name)
+      cells[#cells + 1] = same and figure_text(bench.quantile(same.figures.cpu_us, 0.5)) or ""
     end
     lines[#lines + 1] = "| " .. table.concat(cells, " | ") .. " |"
   end

@@ -82,14 +82,32 @@ function Campaign:start()
   self.address = assert(self.program:wait_log(listening, { timeout = consumer.PATIENCE })).address
 end
 
+local INJECTED_TAG = "9223372036854775807" -- of support/fault_kinds.lua
+
+-- How many connections were lost, by the program's log since the last look. A tag that the broker does not
+-- know belongs to another channel, where it names another message.
+local function check_log(self)
+  local log = self.program:stderr()
+  local news = log:sub(self.log_checked + 1)
+  for tag in news:gmatch "unknown delivery tag (%d+)" do
+    if tag ~= INJECTED_TAG then
+      self.complaints[#self.complaints + 1] = ("delivery tag %s was settled on another channel"):format(tag)
+    end
+  end
+  for _ in news:gmatch '"connection lost; ' do self.lost = self.lost + 1 end
+  self.log_checked = #log
+end
+
 function Campaign:stop()
   assert(self.program:kill "TERM")
   assert(self.program:wait(consumer.PATIENCE) == 0, self.program:stderr():sub(-2000))
+  check_log(self)
 end
 
 function Campaign:kill()
   assert(self.program:kill "KILL")
   self.program:wait(consumer.PATIENCE)
+  check_log(self)
 end
 
 -- Deliveries that it has not settled; nil where it does not say.
@@ -219,23 +237,6 @@ local function tell_round(self, names, flying, twice, allowed, seconds)
     table.concat(names, ", then "), table.concat(flying, " and "), twice, allowed, seconds))
 end
 
-local INJECTED_TAG = "9223372036854775807" -- of support/fault_kinds.lua
-
--- How many connections were lost, by the program's log since the last look. A tag that the broker does not
--- know belongs to another channel, where it names another message.
-local function check_log(self)
-  local log, lost = self.program:stderr(), 0
-  local news = log:sub(self.log_checked + 1)
-  for tag in news:gmatch "unknown delivery tag (%d+)" do
-    if tag ~= INJECTED_TAG then
-      self.complaints[#self.complaints + 1] = ("delivery tag %s was settled on another channel"):format(tag)
-    end
-  end
-  for _ in news:gmatch '"connection lost; ' do lost = lost + 1 end
-  self.log_checked = #log
-  return lost
-end
-
 ---One thing after the other goes wrong under a load; then all of it must arrive.
 ---@param self table
 ---@param faults table[] kinds
@@ -252,7 +253,9 @@ local function round(self, faults)
     self.counts[kind.name] = (self.counts[kind.name] or 0) + 1
   end
   local settled = settle(self)
-  local lost = check_log(self)
+  check_log(self)
+  local lost = self.lost
+  self.lost = 0
   local allowed = math.max(loses, self.proxy and lost or 0) * prefetch_of(self) + forgotten
   local twice = self.checker:twice() - before
   tell_round(self, names, flying, twice, allowed, linux.now() - began)
@@ -266,7 +269,7 @@ end
 -- The whole.
 
 local function open(options)
-  local self = setmetatable({ count = 0, counts = {}, complaints = {}, checker = checker.new(),
+  local self = setmetatable({ count = 0, lost = 0, counts = {}, complaints = {}, checker = checker.new(),
     space = workspace.new(), told = options.tell, concurrency = options.concurrency or 1 }, Campaign)
   local declared = { arguments = { ["x-queue-type"] = options.quorum and "quorum" or nil,
     ["x-single-active-consumer"] = options.ordered or nil } }

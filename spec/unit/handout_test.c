@@ -787,18 +787,83 @@ static void test_rate(void **state)
     close_world();
 }
 
+static void open_concurrent_world(unsigned workers, unsigned concurrency)
+{
+    open_world(workers, SLOW_NS);
+    for (unsigned lane = 0; lane < workers; lane++) {
+        world.workers[lane].concurrency = concurrency;
+        buffer_init(&world.workers[lane].open, 4096);
+    }
+}
+
+static void close_concurrent_world(unsigned workers)
+{
+    for (unsigned lane = 0; lane < workers; lane++) {
+        work_off(&world.peers[lane]);
+        buffer_clear(&world.workers[lane].open);
+    }
+    close_world();
+}
+
+static void work_on_one(struct peer *peer)
+{
+    read_frames(peer);
+    begin(peer);
+    look(peer);
+    finish(peer);
+}
+
+static void arrive_suspect(unsigned company)
+{
+    ledger_set_company(&world.ledger, arrive_with(ENVELOPE_BYTES, 0), company);
+}
+
+/* A worker is in small company for as long as it has a suspect, and no longer. */
+static void test_small_company_ends_with_the_suspect(void **state)
+{
+    (void)state;
+    open_concurrent_world(1, 8);
+    arrive_suspect(3);
+    arrive(20);
+    run();
+    assert_int_equal(load(0), 3);
+    work_on_one(&world.peers[0]); /* the suspect */
+    run();
+    assert_int_equal(load(0), 8);
+    send_settlements();
+    assert_int_equal(world.ledger.suspects, 0);
+    close_concurrent_world(1);
+}
+
+/* While one lane makes room for a suspect, others take what is younger. */
+static void test_a_suspect_holds_up_one_lane(void **state)
+{
+    (void)state;
+    open_concurrent_world(2, 8);
+    arrive(16);
+    run();
+    assert_int_equal(load(0) + load(1), 16);
+    arrive_suspect(1);
+    arrive(20);
+    for (unsigned done = 0; done < 8; done++) {
+        work_on_one(&world.peers[0]);
+        work_on_one(&world.peers[1]);
+        run();
+        assert_int_equal(load(1), 8);
+    }
+    assert_int_equal(load(0), 1);
+    assert_int_equal(world.ledger.held.first->company, 0);
+    close_concurrent_world(2);
+}
+
 /* Messages of which one has ended their worker are in small company, and what is younger waits for them. */
 static void test_suspects_are_parted(void **state)
 {
     (void)state;
     static const unsigned companies[] = { 2, 2, 2, 1, 1, 0, 0 };
-    open_world(2, SLOW_NS);
-    for (unsigned lane = 0; lane < 2; lane++) {
-        world.workers[lane].concurrency = 8;
-        buffer_init(&world.workers[lane].open, 4096);
-    }
+    open_concurrent_world(2, 8);
     for (size_t i = 0; i < COUNT_OF(companies); i++)
-        arrive_with(ENVELOPE_BYTES, 0)->company = companies[i];
+        arrive_suspect(companies[i]);
     run();
     assert_int_equal(load(0), 2);
     assert_int_equal(load(1), 1);
@@ -813,12 +878,10 @@ static void test_suspects_are_parted(void **state)
     assert_int_equal(load(0), 2);
     assert_int_equal(load(1), 1);
     assert_int_equal(world.ledger.held.count, 0);
-    for (unsigned lane = 0; lane < 2; lane++) {
+    for (unsigned lane = 0; lane < 2; lane++)
         work_off(&world.peers[lane]);
-        buffer_clear(&world.workers[lane].open);
-    }
     assert_int_equal(world.settled, COUNT_OF(companies));
-    close_world();
+    close_concurrent_world(2);
 }
 
 /* The budget, not the rate, is what ends the program: its places are not used up by waiting. */
@@ -840,6 +903,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_window),
         cmocka_unit_test(test_suspects_are_parted),
+        cmocka_unit_test(test_small_company_ends_with_the_suspect),
+        cmocka_unit_test(test_a_suspect_holds_up_one_lane),
         cmocka_unit_test(test_nothing_to_hand_out),
         cmocka_unit_test(test_unknown_workers_get_one_each),
         cmocka_unit_test(test_loads_are_even),

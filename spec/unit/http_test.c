@@ -77,6 +77,10 @@ static const struct {
 } hosts[] = {
     { "", true },
     { "localhost", true },
+    { "localhost.", true },
+    { "localhost.:80", true },
+    { "a.localhost.:1", true },
+    { "evil.example.", false },
     { "LocalHost:9464", true },
     { "a.localhost:1", true },
     { "127.0.0.1:9464", true },

@@ -164,6 +164,8 @@ static bool copy_name(struct slice host, char name[NI_MAXHOST])
     if (host.size >= NI_MAXHOST || memchr(host.data, '\0', host.size))
         return false;
     memcpy(name, host.data, host.size);
+    if (host.size > 0 && name[host.size - 1] == '.')
+        host.size--; /* of a name that is written in full */
     name[host.size] = '\0';
     return true;
 }

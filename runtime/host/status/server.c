@@ -180,9 +180,10 @@ static void answer_request(struct server_client *client, const struct http_reque
     struct server *server = client->server;
     struct answer answer = { .code = 404 };
     if (server->is_local && !http_host_is_local(request->host, server->host)) {
-        refuse(client, 421,
-               "This listener is for its own machine: ask it as localhost or by its address. For others let "
-               "status.listen be an address of the network.");
+        set_plain(&answer, 421,
+                  "This listener is for its own machine: ask it as localhost or by its address. For others "
+                  "let status.listen be an address of the network.");
+        begin_answer(client, &answer, request->method != HTTP_HEAD);
         return;
     }
     if (request->method == HTTP_OTHER) {
@@ -384,14 +385,17 @@ static int listen_on(const struct addrinfo *address)
     return -1;
 }
 
+_Static_assert(SERVER_HOST_MAX == NI_MAXHOST, "a host's name has to fit");
+
 static bool is_loopback(const struct sockaddr_storage *address)
 {
     struct in6_addr v6;
     struct in_addr v4;
     memcpy(&v4, &((const struct sockaddr_in *)address)->sin_addr, sizeof v4);
     memcpy(&v6, &((const struct sockaddr_in6 *)address)->sin6_addr, sizeof v6);
-    return address->ss_family == AF_INET ? ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET
-                                         : IN6_IS_ADDR_LOOPBACK(&v6);
+    if (address->ss_family == AF_INET)
+        return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+    return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == IN_LOOPBACKNET);
 }
 
 static void name_address(int fd, struct server *server)

@@ -3,7 +3,8 @@
 
 void leak_budget_open(struct leak_budget *budget, int64_t now_ns)
 {
-    *budget = (struct leak_budget){ .began_ns = now_ns, .counted_ns = now_ns };
+    *budget =
+        (struct leak_budget){ .began_ns = now_ns, .counted_ns = now_ns, .saved_ns = LEAK_BUDGET_START_NS };
 }
 
 int64_t leak_budget_room_ns(struct leak_budget *budget, int64_t now_ns)

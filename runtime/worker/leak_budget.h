@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#define LEAK_BUDGET_START_NS   INT64_C(500000)
 #define LEAK_BUDGET_SAVINGS_NS INT64_C(100000000) /* no more is saved */
 
 /* One part in so many: how long a look takes is foreseen, not known. AddressSanitizer makes looks ten times

@@ -6,7 +6,7 @@
 
 enum {
     ALIKE = 4,          /* names of one table that grow: from so many on it is the table that does */
-    STALE_PART = 3,     /* what was not looked at behind this part of all messages is not judged, */
+    STALE_PART = 4,     /* what was not looked at behind this part of all messages is not judged, */
     FRESH_PART = 5,     /* and what was not in the last such part is not acquitted */
     PRESSED_SHARE = 10, /* under a tenth of the largest growth it is not what filled the state */
 };

@@ -32,8 +32,8 @@ enum {
 
 static const int64_t walk_max_ns = CLOCK_NS_PER_SECOND;
 
-/* What looks may take in advance but for the last of a state, after which there may be something to tell. */
-static const int64_t advance_ns = CLOCK_NS_PER_MS / 4;
+/* A walk that is to end goes on for so long. */
+static const int64_t stop_ns = CLOCK_NS_PER_MS / 32;
 
 /* Before anything was measured, for each byte of the heap. */
 static const double first_walk_ns = 0.5, first_collect_ns = 0.5;
@@ -87,9 +87,11 @@ static double cost_ns(const struct leak_watch *watch, const struct state *state,
     double last_ns = (double)watch->last_walk.ns, more = (double)messages - (double)watch->last_walk.messages;
     double grown_ns = last_ns - (double)watch->first_walk.ns;
     double since = (double)watch->last_walk.messages - (double)watch->first_walk.messages;
-    double ns = since > 0 ? last_ns + grown_ns / since * more : last_ns * 2;
+    double ns = since > 2 * ENTRIES_MAX ? last_ns + grown_ns / since * more : last_ns * 1.5;
     if (ns > last_ns * 3 && !watch->whole)
         ns = last_ns * 3;
+    if (places_most_held(&watch->places) >= OBJECTS_MAX && !watch->whole)
+        ns = last_ns;
     return (ns > last_ns ? ns : last_ns) * COST_MARGIN;
 }
 
@@ -134,7 +136,7 @@ static bool may_look(struct leak_watch *watch, const struct state *state, int64_
     /* It is stopped in time. */
     if (judged)
         return next_ns <= room_ns * COST_MARGIN;
-    return next_ns <= room_ns + (double)advance_ns && leaves_enough(watch, state, now_ns, room_ns - next_ns);
+    return next_ns <= room_ns && leaves_enough(watch, state, now_ns, room_ns - next_ns);
 }
 
 static bool may_collect(const struct leak_watch *watch, const struct state *state)
@@ -332,8 +334,7 @@ static bool find(struct leak_watch *watch, struct state *state, bool judged, int
 static bool look(struct leak_watch *watch, struct state *state, bool judged)
 {
     int64_t began_ns = clock_cpu_ns();
-    int64_t room_ns = watch->budget.saved_ns + (judged ? 0 : advance_ns);
-    int64_t until_cpu_ns = watch->on_trial ? INT64_MAX : began_ns + room_ns;
+    int64_t until_cpu_ns = watch->on_trial ? INT64_MAX : began_ns + watch->budget.saved_ns - stop_ns;
     bool found = find(watch, state, judged, until_cpu_ns);
     watch->looks += found;
     leak_budget_spend(&watch->budget, clock_cpu_ns() - began_ns);

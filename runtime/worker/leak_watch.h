@@ -7,8 +7,7 @@
  * messages that a cache of ordinary size would have been full.
  *
  * It takes a hundredth of the worker's time at most (leak_budget.h): a look that would cost more than what is
- * saved is put off, and an early one too that would leave too little for the last. (Early ones may take a
- * quarter of a millisecond in advance, which counts at a worker's very start.) So a walk goes only so far
+ * saved is put off, and an early one too that would leave too little for the last. So a walk goes only so far
  * into each place; what it leaves out is known by what lives in all (places_add_rest). That is told by
  * LuaJIT's own cycles (low_water.h), which a look waits for where it matters, or at the end by a collection,
  * where there is enough time for it. Where it does not tell, a later state is looked through without leaving

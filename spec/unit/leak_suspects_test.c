@@ -272,9 +272,9 @@ static void what_was_not_looked_at_is_not_judged(void **context)
     assert_true(places_init(&places));
     uint32_t list = below(&places, 0, PLACE_UPVALUE, "list");
     grow(&places, &(struct growing){ list, 1, 0, 100, false }, 1);
-    assert_int_equal(suspects_find(&places, GROWTH_STEADY, 2900, suspects), 1);
-    assert_int_equal(suspects_find(&places, GROWTH_STEADY, 3100, suspects), 0);
-    suspects_acquit(&places, 3100);
+    assert_int_equal(suspects_find(&places, GROWTH_STEADY, 3900, suspects), 1);
+    assert_int_equal(suspects_find(&places, GROWTH_STEADY, 4100, suspects), 0);
+    suspects_acquit(&places, 4100);
     assert_int_equal(places.list[list].innocent, 0);
     places_clear(&places);
 }

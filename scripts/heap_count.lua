@@ -3,6 +3,8 @@
 -- which takes ten times as long. Returns the function that counts.
 local next, type = next, type
 
+local LAST = 2 ^ 28 -- LuaJIT's arrays end before
+
 ---@param entries table
 ---@param numbers boolean whether those with a whole number as the key are told apart
 ---@return integer count, integer in_array of them, integer array_end: the largest of these numbers
@@ -14,7 +16,7 @@ return function(entries, numbers)
   end
   for key in next, entries do
     count = count + 1
-    if type(key) == "number" and key >= 1 and key % 1 == 0 then
+    if type(key) == "number" and key >= 1 and key <= LAST and key % 1 == 0 then
       in_array = in_array + 1
       if key > array_end then array_end = key end
     end

@@ -345,13 +345,14 @@ static void take_result(struct worker_process *worker, struct slice payload)
     }
     (void)wire_find(payload, WIRE_TEXT, &text);
     worker->unanswered--;
-    worker->answered++;
     if (result.seq > worker->answered_seq)
         worker->answered_seq = result.seq;
     worker->progress_ns = clock_now_ns();
     end_revocation(worker, result.seq);
-    if (result.verdict != WIRE_SKIPPED && result.verdict != WIRE_RETURNED)
+    if (result.verdict != WIRE_SKIPPED && result.verdict != WIRE_RETURNED) {
+        worker->answered++;
         smooth_service(worker, result.elapsed_ns);
+    }
     worker->events->result(worker->owner, worker, &result, text, &worker->messages);
     forget_messages(worker);
 }

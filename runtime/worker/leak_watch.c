@@ -78,12 +78,20 @@ static bool waits_for_cycle(const struct leak_watch *watch)
             (watch->weak && water->messages < watch->messages - watch->messages / FRESH_PART));
 }
 
+/* A walk that takes longer than what can be saved is stopped then, and told as one that did not get through:
+ * it is not put off for ever. */
+static double at_most_saved(double ns)
+{
+    static const double most_ns = (double)LEAK_BUDGET_SAVINGS_NS / 2;
+    return ns < most_ns ? ns : most_ns;
+}
+
 /* Of a look after so many messages, about, by what the first and the last have taken at this state: there is
  * a part that stays and one that grows, which ends where tables and lists are no longer looked into. */
 static double cost_ns(const struct leak_watch *watch, const struct state *state, uint64_t messages)
 {
     if (watch->last_walk.ns == 0)
-        return (double)state_heap_bytes(state) * first_walk_ns;
+        return at_most_saved((double)state_heap_bytes(state) * first_walk_ns);
     double last_ns = (double)watch->last_walk.ns, more = (double)messages - (double)watch->last_walk.messages;
     double grown_ns = last_ns - (double)watch->first_walk.ns;
     double since = (double)watch->last_walk.messages - (double)watch->first_walk.messages;
@@ -92,13 +100,14 @@ static double cost_ns(const struct leak_watch *watch, const struct state *state,
         ns = last_ns * 3;
     if (places_most_held(&watch->places) >= OBJECTS_MAX && !watch->whole)
         ns = last_ns;
-    return (ns > last_ns ? ns : last_ns) * COST_MARGIN;
+    return at_most_saved((ns > last_ns ? ns : last_ns) * COST_MARGIN);
 }
 
 /* Of the last at this state, after so many messages. */
 static double last_cost_ns(const struct leak_watch *watch, const struct state *state, uint64_t messages)
 {
-    double ns = cost_ns(watch, state, messages), whole_ns = (double)watch->whole_ns * COST_MARGIN;
+    double ns = cost_ns(watch, state, messages);
+    double whole_ns = at_most_saved((double)watch->whole_ns * COST_MARGIN);
     return watch->whole && ns < whole_ns ? whole_ns : ns;
 }
 

@@ -158,9 +158,9 @@ static void take_time(struct tasks *tasks, int64_t turn_ns)
 /* One message more. A look that follows takes the time of those under way, as a long turn does. */
 static void watch_leaks(struct tasks *tasks, int64_t now_ns)
 {
-    uint64_t looks = tasks->leaks->looks;
+    int64_t spent_ns = tasks->leaks->budget.spent_ns;
     leak_watch_message(tasks->leaks, tasks->state, now_ns);
-    if (tasks->leaks->looks != looks)
+    if (tasks->leaks->budget.spent_ns != spent_ns)
         take_time(tasks, clock_now_ns() - now_ns);
 }
 

@@ -19,7 +19,7 @@ static const double bytes_per_message_least = 0.5;
 /* The last stretch has to be as steep as those before it, but for chance; and no stretch much flatter than
  * all of them together: what jumps about goes up from look to look at times, but not in step. */
 static const double slowed_down = 0.75, slowed_down_roughly = 0.6;
-static const double uneven = 0.5;
+static const double uneven = 0.5, uneven_roughly = 1.0 / 3;
 
 typedef uint64_t (*measure)(const struct growth_point *point);
 
@@ -67,24 +67,27 @@ static bool is_rising(measure of, const struct growth_point *points, unsigned co
     return true;
 }
 
-static bool is_even(measure of, const struct growth_point *points, unsigned count, double least)
-{
-    const struct growth_point *last = &points[count - 1];
-    double overall = rate(of, &points[0], last);
-    for (unsigned i = 1; i < count; i++) {
-        if (rate(of, &points[i - 1], &points[i]) < overall * uneven)
-            return false;
-    }
-    return rate(of, last - 1, last) >= rate(of, &points[0], last - 1) * least;
-}
-
 /* What is asked of a series. */
 struct question {
     const struct growth_point *points;
     unsigned count;
     enum growth_proof proof;
-    double slowed_down;
+    bool roughly;
 };
+
+static bool is_even(measure of, const struct question *question)
+{
+    const struct growth_point *points = question->points;
+    unsigned count = question->count;
+    const struct growth_point *last = &points[count - 1];
+    double least = question->roughly ? slowed_down_roughly : slowed_down;
+    double flat = rate(of, &points[0], last) * (question->roughly ? uneven_roughly : uneven);
+    for (unsigned i = 1; i < count; i++) {
+        if (rate(of, &points[i - 1], &points[i]) < flat)
+            return false;
+    }
+    return rate(of, last - 1, last) >= rate(of, &points[0], last - 1) * least;
+}
 
 static bool grows(measure of, const struct question *question, uint64_t least, double rate_least)
 {
@@ -93,7 +96,7 @@ static bool grows(measure of, const struct question *question, uint64_t least, d
     const struct growth_point *last = &points[count - 1];
     return is_rising(of, points, count) && of(last) - of(&points[0]) >= least &&
            rate(of, &points[0], last) >= rate_least &&
-           (question->proof == GROWTH_PRESSED || is_even(of, points, count, question->slowed_down));
+           (question->proof == GROWTH_PRESSED || is_even(of, question));
 }
 
 /* The looks that are judged, and how many they are. */
@@ -130,7 +133,7 @@ struct growth growth_judge(const struct growth_series *series, enum growth_proof
         .points = first,
         .count = count,
         .proof = proof,
-        .slowed_down = series->rough ? slowed_down_roughly : slowed_down,
+        .roughly = series->rough,
     };
     growth.what = what_grows(&question, at_once);
     if (growth.what == GROWTH_NONE)

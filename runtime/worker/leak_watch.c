@@ -27,6 +27,7 @@ enum {
     OBJECTS_PART = 4,
     WHOLE_LOOKS = 4, /* that have to be affordable where walks are to leave out nothing */
     FULL_PART = 8,
+    CLEAN_STATES = 8,  /* in a row, after which only one in so many is looked at */
     BYTES_NOISE = 512, /* what lives may grow so much by itself, and a byte in four messages */
 };
 
@@ -379,7 +380,8 @@ static void tell_suspect(struct leak_watch *watch, struct state *state, const st
     link_end(state->link);
 }
 
-static void tell(struct leak_watch *watch, struct state *state, enum growth_proof proof)
+/* How many there are. */
+static unsigned tell(struct leak_watch *watch, struct state *state, enum growth_proof proof)
 {
     struct suspect suspects[SUSPECTS_MAX];
     unsigned count = suspects_find(&watch->places, proof, watch->messages, suspects);
@@ -388,12 +390,13 @@ static void tell(struct leak_watch *watch, struct state *state, enum growth_proo
         if (proof == GROWTH_STEADY || suspects[i].bytes >= state->quota.live / FULL_PART)
             tell_suspect(watch, state, &suspects[i]);
     }
+    return count;
 }
 
 /* After a look at a state that has lived long enough. */
 static void judge(struct leak_watch *watch, struct state *state)
 {
-    tell(watch, state, GROWTH_STEADY);
+    watch->clean = tell(watch, state, GROWTH_STEADY) == 0 ? watch->clean + 1 : 0;
     suspects_acquit(&watch->places, watch->messages);
 }
 
@@ -412,6 +415,16 @@ static unsigned at_once(const struct state *state)
     return concurrency > 1 ? concurrency : 0;
 }
 
+/* What does not leak in so many states will hardly do so in the next; and where states are short, to look at
+ * each is a good part of what they cost. */
+static bool may_rest(struct leak_watch *watch)
+{
+    if (watch->on_trial || watch->lists || watch->clean < CLEAN_STATES)
+        return false;
+    watch->rested = (watch->rested + 1) % CLEAN_STATES;
+    return watch->rested != 0;
+}
+
 void leak_watch_begin(struct leak_watch *watch, const struct state *state)
 {
     watch->messages = watch->live = 0;
@@ -428,6 +441,9 @@ void leak_watch_begin(struct leak_watch *watch, const struct state *state)
     watch->state_began_ns = clock_now_ns();
     int64_t room_ns = leak_budget_room_ns(&watch->budget, watch->state_began_ns);
     watch->whole = watch->lists && room_ns >= WHOLE_LOOKS * watch->whole_ns;
+    watch->rests = may_rest(watch);
+    if (watch->rests)
+        return;
     watch->next_messages = first_look(watch, state);
     watch->next_bytes = state_heap_bytes(state) + heap_step(state);
 }
@@ -460,14 +476,16 @@ static bool is_full(const struct state *state, enum wire_recycle_reason reason)
 void leak_watch_end(struct leak_watch *watch, struct state *state, enum wire_recycle_reason reason)
 {
     watch->messages += reason != WIRE_RECYCLE_ASKED; /* it ends with one that is not counted yet */
-    if (!watch->open)
+    if (is_full(state, reason))
+        watch->clean = 0;
+    if (!watch->open || watch->rests)
         return;
     if (state->trip.kind == TRIP_NONE && !watch->incomplete && may_look(watch, state, clock_now_ns(), true))
         (void)look(watch, state, true);
     int64_t began_ns = clock_cpu_ns();
     bool at_end = last_look_messages(watch) >= watch->messages - watch->messages / 5;
     if (is_full(state, reason))
-        tell(watch, state, GROWTH_PRESSED);
+        (void)tell(watch, state, GROWTH_PRESSED);
     else if (watch->messages >= TOLD_MESSAGES && at_end && !watch->incomplete)
         judge(watch, state);
     leak_budget_spend(&watch->budget, clock_cpu_ns() - began_ns);
@@ -477,7 +495,7 @@ void leak_watch_answer(struct leak_watch *watch, struct state *state)
 {
     if (watch->open && !watch->incomplete) {
         (void)look(watch, state, true);
-        tell(watch, state, GROWTH_STEADY);
+        (void)tell(watch, state, GROWTH_STEADY);
     }
     const struct wire_looked looked = {
         .looks = watch->looks,

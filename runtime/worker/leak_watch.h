@@ -13,6 +13,8 @@
  * where there is enough time for it. Where it does not tell, a later state is looked through without leaving
  * out anything, when enough is saved for that.
  *
+ * After some states in which nothing grew only one in several is looked at.
+ *
  * A worker on trial does not save: it looks from the first messages on, at everything, so that the same
  * messages always tell the same. */
 #ifndef WORKER_LEAK_WATCH_H
@@ -45,6 +47,7 @@ struct leak_watch {
     bool incomplete;      /* a walk did not get through: nothing more is known of it */
     bool weak;            /* the last walk met weak tables: what is in them counts right after a collection */
     bool whole;           /* walks leave out nothing */
+    bool rests;           /* it is not looked at */
     uint64_t begin_bytes; /* of the heap, before the first message */
     int64_t unseen_bytes; /* that live, and that no walk finds; known from the first look on */
     int64_t state_began_ns; /* handling messages */
@@ -55,6 +58,8 @@ struct leak_watch {
     struct low_water water;
     struct leak_walk first_walk, last_walk;
     /* Of all states: */
+    unsigned clean;  /* judgements in a row by which nothing grows */
+    unsigned rested; /* states since then that were not looked at, modulo CLEAN_STATES */
     uint64_t looks;
     uint64_t objects;  /* that the last walk found */
     bool lists;        /* there are some so long that walks leave out what is in them */

@@ -453,6 +453,7 @@ static void stop(struct worker *worker)
 {
     struct error error;
     link_flush(&worker->link);
+    leak_watch_end(&worker->leaks, &worker->state, WIRE_RECYCLE_ASKED);
     if (!script_teardown(&worker->state, &error))
         link_log(&worker->link, LOG_ERROR, error.text);
     link_flush(&worker->link);

@@ -77,6 +77,19 @@ describe("the leak doctor", function()
     assert.same({}, run(project.root .. "/spec/clean/bounded_cache.lua", MESSAGES))
   end)
 
+  -- After eight states only one in eight is looked at.
+  it("names what begins to grow after a long time without anything", function()
+    local path = workspace.new():write("late.lua", [[
+      local kept = {}
+      return function(order)
+        if order.id > 12000 then kept[#kept + 1] = order end
+      end
+    ]])
+    local told = run(path, 24000, "--recycle-messages", "1000")
+    assert.equal(1, #told)
+    assert.is_truthy(told[1].leak:find("upvalue 'kept' of late.lua:2, array, ", 1, true))
+  end)
+
   it("names what filled a state that was recycled for memory", function()
     local told = run(project.root .. "/spec/leaks/array.lua", 8000, "--recycle-memory", "512KiB")
     assert.equal(1, #told)

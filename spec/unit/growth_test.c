@@ -241,6 +241,12 @@ static void estimates_need_not_be_as_even(void **context)
     assert_int_equal(growth_judge(&series, GROWTH_STEADY, 0).what, GROWTH_INNER);
     series.points[series.count - 1].inner = 4000 + 4000 / 2;
     assert_int_equal(growth_judge(&series, GROWTH_STEADY, 0).what, GROWTH_NONE);
+    /* A stretch that is flatter than the others. */
+    series.points[series.count - 1].inner = 8000;
+    series.points[series.count - 2].inner = 2000 + 2000 * 4 / 10;
+    assert_int_equal(growth_judge(&series, GROWTH_STEADY, 0).what, GROWTH_INNER);
+    series.rough = false;
+    assert_int_equal(growth_judge(&series, GROWTH_STEADY, 0).what, GROWTH_NONE);
 }
 
 int main(void)

@@ -19,10 +19,10 @@
 #include <lua.h>
 
 enum {
-    HOME_BYTES = 4 * 1024 * 1024, /* of which a state touches what it needs */
+    HOME_BYTES = 3 * 1024 * 1024, /* of which a state touches what it needs */
     HOME_BLOCK_BYTES = 16,        /* blocks are multiples of it up to a page, */
     HOME_PAGE_BYTES = 4096,       /* and of pages up to so many */
-    HOME_BLOCK_PAGES = 32,
+    HOME_BLOCK_PAGES = 4,
     HOME_LISTS = HOME_PAGE_BYTES / HOME_BLOCK_BYTES + HOME_BLOCK_PAGES,
 };
 

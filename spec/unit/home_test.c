@@ -91,7 +91,7 @@ static void test_what_is_not_used_any_more_goes_back(void **state)
     home_begin(&home);
     assert_non_null(home_take(&home, 1));
     home_keep(&home, QUOTA, STATE, 0);
-    char *blocks[3 * 1024 * 1024 / BLOCK_MOST];
+    char *blocks[2 * 1024 * 1024 / BLOCK_MOST];
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) {
         blocks[i] = home_take(&home, BLOCK_MOST);
         assert_non_null(blocks[i]);

@@ -22,18 +22,16 @@ int64_t backoff_next_ns(struct backoff *backoff)
     if (backoff->failures < 1000)
         backoff->failures++;
     int64_t half = step / 2;
-    backoff->waited_ns = half + (int64_t)((double)half * backoff_random_share());
-    return backoff->waited_ns;
+    return half + (int64_t)((double)half * backoff_random_share());
 }
 
 void backoff_reset(struct backoff *backoff)
 {
     backoff->failures = 0;
-    backoff->waited_ns = 0;
 }
 
 void backoff_lasted(struct backoff *backoff, int64_t lasted_ns)
 {
-    if (lasted_ns > backoff->waited_ns && lasted_ns > BACKOFF_PROVED_NS)
+    if (lasted_ns > BACKOFF_PROVED_NS)
         backoff_reset(backoff);
 }

@@ -9,7 +9,6 @@ struct backoff {
     int64_t least_ns;
     int64_t most_ns;
     unsigned failures; /* in a row */
-    int64_t waited_ns; /* what the last wait came to; 0 before the first */
 };
 
 /* What lasted no longer has proved nothing. */
@@ -19,8 +18,9 @@ struct backoff {
 int64_t backoff_next_ns(struct backoff *backoff);
 void backoff_reset(struct backoff *backoff); /* after a success */
 
-/* What was tried has worked and is over again, after so long: a success where that is longer than the wait
- * before it. So what always ends at once, whatever it reached, is not tried at the shortest wait for ever. */
+/* What was tried has worked and is over again, after so long: a success, but where it ended at once. So what
+ * always does that is not tried at the shortest wait for ever. How long the wait before it was does not
+ * count: after a long outage a connection that is lost a second time would wait as long again. */
 void backoff_lasted(struct backoff *backoff, int64_t lasted_ns);
 
 double backoff_random_share(void); /* 0 to 1 */

@@ -362,6 +362,11 @@ void broker_is_useful(struct broker *broker)
         broker->useful_ns = clock_now_ns();
 }
 
+void broker_made_progress(struct broker *broker)
+{
+    backoff_reset(&broker->backoff);
+}
+
 bool broker_is_up(const struct broker *broker)
 {
     return broker->state == BROKER_UP && !broker->broken;

@@ -450,7 +450,8 @@ static void send_settlements(struct consumer *consumer)
         }
         if (!ledger_next_settlement(ledger, now_ns, &settlement) || !send_settlement(consumer, &settlement))
             return;
-        sent++;
+        if (sent++ == 0)
+            subscription_made_progress(&consumer->subscription);
     }
 }
 

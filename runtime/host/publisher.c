@@ -68,6 +68,7 @@ static void fail(struct publisher *publisher, struct parcel *parcel, uint16_t fa
 static void take_answers(struct publisher *publisher, const struct event *event)
 {
     struct confirm confirm;
+    broker_made_progress(publisher->broker);
     while (confirms_take(&publisher->confirms, event->tag, event->multiple, &confirm)) {
         bool refused = event->kind == EVENT_REFUSE;
         *(refused ? &publisher->counts.refused : &publisher->counts.confirmed) += 1;

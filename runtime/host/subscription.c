@@ -399,6 +399,12 @@ void subscription_close(struct subscription *subscription)
                &error);
 }
 
+void subscription_made_progress(struct subscription *subscription)
+{
+    backoff_reset(&subscription->backoff);
+    broker_made_progress(subscription->broker);
+}
+
 bool subscription_can_settle(const struct subscription *subscription)
 {
     return subscription->channel_open && broker_is_up(subscription->broker);

@@ -84,6 +84,9 @@ void subscription_cancel(struct subscription *subscription);
 /* Closes the channel; `closed` follows, at once where none is open. */
 void subscription_close(struct subscription *subscription);
 
+/* A delivery was settled: the next loss of the channel, or of its connection, is a new one. */
+void subscription_made_progress(struct subscription *subscription);
+
 bool subscription_can_settle(const struct subscription *subscription);
 
 #endif

@@ -238,6 +238,26 @@ describe("a connection that is lost as soon as it consumes", function()
     consumer.wait_consuming(program, at)
     consumer.stop(program)
   end)
+
+  it("is tried again at once where it settled a message", function()
+    local net, queue = proxy.start(rabbit.port), rabbit.queue "progress"
+    local url = rabbit.url:gsub(":" .. rabbit.port, ":" .. net.port)
+    local program = consumer.start(queue, consumer.TELL, { broker = url })
+    local at = 0
+    for _ = 1, 4 do
+      at = consumer.wait_consuming(program, at)
+      consumer.fill(queue, 1)
+      assert.is_true(rabbit.eventually(function()
+        local counts = rabbit.counts(queue)
+        return counts.ready + counts.unacked == 0
+      end))
+      net:tell "cut"
+      at = wait_log(program, { msg = "connecting again soon", purpose = "consuming" }, at)
+      assert.is_true(program:log_lines()[at].wait_seconds <= 0.25)
+    end
+    consumer.wait_consuming(program, at)
+    consumer.stop(program)
+  end)
 end)
 
 describe("a channel that the broker closes", function()

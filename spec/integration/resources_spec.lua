@@ -24,10 +24,15 @@ describe("the host", function()
   end
 
   it(("holds as much after %d messages and %d reconnects as before"):format(MESSAGES, RECONNECTS), function()
-    local queue = rabbit.queue "resources"
+    local queue, copies = rabbit.queue "resources", rabbit.queue "resources-copies"
     consumer.fill(queue, 100)
     -- AddressSanitizer keeps freed memory aside, 256 MB of it if it may: that is no leak.
-    local program = consumer.start(queue, "return function() end", { workers = 2, prefetch = 100 },
+    local handler = ([[
+      return function(order, message)
+        if order.id %% 10 == 0 then message:publish("", "%s", order) end
+      end
+    ]]):format(copies)
+    local program = consumer.start(queue, handler, { workers = 2, prefetch = 100 },
       { env = { ASAN_OPTIONS = "quarantine_size_mb=1" } })
     local at, publishing_at = wait_connected(program)
     assert.is_true(rabbit.eventually(function() return rabbit.queue_info(queue).messages == 0 end))
@@ -45,5 +50,6 @@ describe("the host", function()
     local counts = consumer.stop(program)
     assert.is_true(counts.acked >= MESSAGES + 100)
     assert.same({ ready = 0, unacked = 0, consumers = 0 }, rabbit.counts(queue))
+    assert.is_true(rabbit.queue_info(copies).messages >= MESSAGES / 10)
   end)
 end)

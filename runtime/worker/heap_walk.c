@@ -775,7 +775,7 @@ static int walk_through(lua_State *lua)
     begin_at_script(walk);
     run(walk);
     bool weak = walk->weak;
-    if (!walk->stopped) {
+    if (!walk->stopped && !walk->limits->script_only) {
         leave_out_messages(walk);
         begin_at_registry(walk);
         run(walk);

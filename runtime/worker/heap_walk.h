@@ -27,6 +27,7 @@ struct heap_walk_limits {
     int64_t until_ns;
     int64_t until_cpu_ns; /* of this thread */
     uint64_t entries_max; /* of one table that are looked into, at least 1; the others are only counted */
+    bool script_only;     /* what no script reaches, the program's own, is left out */
     uint64_t objects_max; /* of one place, about; what is behind them is left out */
 };
 

@@ -21,10 +21,11 @@ enum {
     CYCLE_PART = 2, /* of all messages, that have to be handled between two looks */
     FRESH_PART = 8, /* of all messages, that have been handled since a cycle has ended */
     CHEAP_WALK_NS = 2 * CLOCK_NS_PER_MS,
-    ENTRIES_MAX = 256, /* looked into of one table */
-    OBJECTS_MAX =
-        1024, /* and of one list or tree; from a part of them on what lives in all has to be known */
+    ENTRIES_MAX = 128, /* looked into of one table */
+    OBJECTS_MAX = 512, /* and of one list or tree; from a part of them on what lives in all has to be known */
     OBJECTS_PART = 4,
+    FIRST_TIMES = 2, /* what was there before the first message, as much a first walk goes through at most */
+    CUT_TIMES = 2,   /* as long as until then, a walk would have taken that was stopped */
     WHOLE_LOOKS = 4, /* that have to be affordable where walks are to leave out nothing */
     FULL_PART = 8,
     CLEAN_STATES = 8,  /* in a row, after which only one in so many is looked at */
@@ -37,7 +38,7 @@ static const int64_t walk_max_ns = CLOCK_NS_PER_SECOND;
 static const int64_t stop_ns = CLOCK_NS_PER_MS / 32;
 
 /* Before anything was measured, for each byte of the heap. */
-static const double first_walk_ns = 0.5, first_collect_ns = 0.5;
+static const double first_walk_ns = 0.7, first_collect_ns = 0.5;
 
 #define COST_MARGIN 1.25 /* looks may take so many times as long as foreseen, */
 #define INCOME_PART 0.7  /* and the messages to come as little as this part of the time of those before */
@@ -73,10 +74,10 @@ static bool needs_live(const struct leak_watch *watch)
  * tables. */
 static bool waits_for_cycle(const struct leak_watch *watch)
 {
-    const struct low_water *water = &watch->water;
+    uint64_t ended = watch->cycle.messages;
     return !watch->on_trial && needs_live(watch) &&
-           (water->messages <= watch->last_walk.messages ||
-            (watch->weak && water->messages < watch->messages - watch->messages / FRESH_PART));
+           (ended <= watch->last_walk.messages ||
+            (watch->weak && ended < watch->messages - watch->messages / FRESH_PART));
 }
 
 /* A walk that takes longer than what can be saved is stopped then, and told as one that did not get through:
@@ -87,12 +88,19 @@ static double at_most_saved(double ns)
     return ns < most_ns ? ns : most_ns;
 }
 
+/* What a script loads is known by its size; of what grows a walk leaves out the most, however late it is. */
+static double first_cost_ns(const struct leak_watch *watch, const struct state *state)
+{
+    uint64_t bytes = state_heap_bytes(state), most = FIRST_TIMES * watch->begin_bytes;
+    return (double)(bytes < most ? bytes : most) * first_walk_ns;
+}
+
 /* Of a look after so many messages, about, by what the first and the last have taken at this state: there is
  * a part that stays and one that grows, which ends where tables and lists are no longer looked into. */
 static double cost_ns(const struct leak_watch *watch, const struct state *state, uint64_t messages)
 {
     if (watch->last_walk.ns == 0)
-        return at_most_saved((double)state_heap_bytes(state) * first_walk_ns);
+        return at_most_saved(first_cost_ns(watch, state));
     double last_ns = (double)watch->last_walk.ns, more = (double)messages - (double)watch->last_walk.messages;
     double grown_ns = last_ns - (double)watch->first_walk.ns;
     double since = (double)watch->last_walk.messages - (double)watch->first_walk.messages;
@@ -146,7 +154,7 @@ static bool may_look(struct leak_watch *watch, const struct state *state, int64_
     /* It is stopped in time. */
     if (judged)
         return next_ns <= room_ns * COST_MARGIN;
-    return next_ns <= room_ns && leaves_enough(watch, state, now_ns, room_ns - next_ns);
+    return next_ns + (double)stop_ns <= room_ns && leaves_enough(watch, state, now_ns, room_ns - next_ns);
 }
 
 static bool may_collect(const struct leak_watch *watch, const struct state *state)
@@ -210,6 +218,7 @@ static bool walk(struct leak_watch *watch, struct state *state, int64_t until_cp
         .until_ns = clock_now_ns() + walk_limit_ns(state),
         .until_cpu_ns = until_cpu_ns,
         .entries_max = watch->on_trial ? UINT64_MAX : ENTRIES_MAX,
+        .script_only = !watch->on_trial,
         .objects_max = watch->on_trial || watch->whole ? UINT64_MAX : OBJECTS_MAX,
     };
     places_begin(&watch->places);
@@ -220,16 +229,13 @@ static bool walk(struct leak_watch *watch, struct state *state, int64_t until_cp
     if (watch->first_walk.ns == 0)
         watch->first_walk = watch->last_walk;
     /* What takes nearly all that can ever be saved will not be tried again. */
-    if (!done && clock_cpu_ns() >= until_cpu_ns && watch->last_walk.ns < LEAK_BUDGET_SAVINGS_NS / 2)
+    if (!done && clock_cpu_ns() >= until_cpu_ns && watch->last_walk.ns < LEAK_BUDGET_SAVINGS_NS / 2) {
+        watch->last_walk.ns *= CUT_TIMES;
         return false;
+    }
     watch->incomplete = !done;
     return true;
 }
-
-/* What lived in all, after so many messages; 0 bytes where that is not known. */
-struct living {
-    uint64_t bytes, messages;
-};
 
 /* What the walk has left out: what lives beyond what it saw and what no walk sees. That is known from the
  * first look, when there is next to nothing in the state. */
@@ -252,7 +258,7 @@ static void add_rest(struct leak_watch *watch, const struct living *living)
 static void estimate_whole(struct leak_watch *watch, bool judged)
 {
     bool lists = places_are_cut(&watch->places) || places_most_held(&watch->places) >= OBJECTS_MAX;
-    uint64_t live_bytes = watch->water.bytes > watch->live ? watch->water.bytes : watch->live;
+    uint64_t live_bytes = watch->cycle.bytes > watch->live ? watch->cycle.bytes : watch->live;
     double times = watch->whole ? 1 : (double)live_bytes / (double)(places_bytes(&watch->places) + 1);
     double whole_ns = (double)watch->last_walk.ns * (times > 1 ? times : 1);
     if (judged || whole_ns > (double)watch->whole_ns)
@@ -293,10 +299,10 @@ static bool is_worth_a_walk(const struct leak_watch *watch, uint64_t live_before
 static struct living find_living(struct leak_watch *watch, struct state *state, bool judged)
 {
     bool dear = watch->last_walk.ns >= CHEAP_WALK_NS;
-    bool late = watch->weak || watch->water.messages < watch->messages / 2;
+    bool late = watch->weak || watch->cycle.messages < watch->messages / 2;
     bool wanted = dear || (needs_live(watch) && late && (judged || watch->on_trial));
     if (!wanted || !may_collect(watch, state))
-        return (struct living){ .bytes = watch->water.bytes, .messages = watch->water.messages };
+        return watch->cycle;
     if (state_heap_bytes(state) > state->quota.live + state->quota.live / 16)
         collect(watch, state);
     return (struct living){ .bytes = state->quota.live, .messages = watch->messages };
@@ -425,10 +431,10 @@ static bool may_rest(struct leak_watch *watch)
     return watch->rested != 0;
 }
 
-void leak_watch_begin(struct leak_watch *watch, const struct state *state)
+void leak_watch_begin(struct leak_watch *watch, struct state *state)
 {
     watch->messages = watch->live = 0;
-    watch->water = (struct low_water){ .high = 0 };
+    watch->cycle = (struct living){ .bytes = 0 };
     watch->begin_bytes = state_heap_bytes(state);
     watch->first_walk = watch->last_walk = (struct leak_walk){ .ns = 0 };
     watch->incomplete = watch->weak = false;
@@ -444,13 +450,16 @@ void leak_watch_begin(struct leak_watch *watch, const struct state *state)
     watch->rests = may_rest(watch);
     if (watch->rests)
         return;
+    cycle_await(state);
     watch->next_messages = first_look(watch, state);
     watch->next_bytes = state_heap_bytes(state) + heap_step(state);
 }
 
-void leak_watch_cycle(struct leak_watch *watch)
+void leak_watch_cycle(struct leak_watch *watch, struct state *state)
 {
-    if (watch->open && !watch->incomplete && needs_live(watch) &&
+    watch->cycle = (struct living){ .bytes = state->cycle.heap_bytes, .messages = watch->messages };
+    cycle_await(state);
+    if (!watch->incomplete && needs_live(watch) &&
         watch->messages >= watch->last_walk.messages + watch->last_walk.messages / CYCLE_PART &&
         watch->next_messages > watch->messages)
         watch->next_messages = watch->messages;

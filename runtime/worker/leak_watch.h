@@ -9,7 +9,7 @@
  * It takes a hundredth of the worker's time at most (leak_budget.h): a look that would cost more than what is
  * saved is put off, and an early one too that would leave too little for the last. So a walk goes only so far
  * into each place; what it leaves out is known by what lives in all (places_add_rest). That is told by
- * LuaJIT's own cycles (low_water.h), which a look waits for where it matters, or at the end by a collection,
+ * LuaJIT's own cycles (cycle.h), which a look waits for where it matters, or at the end by a collection,
  * where there is enough time for it. Where it does not tell, a later state is looked through without leaving
  * out anything, when enough is saved for that.
  *
@@ -24,7 +24,6 @@
 #include "worker/heap_places.h"
 #include "worker/heap_seen.h"
 #include "worker/leak_budget.h"
-#include "worker/low_water.h"
 #include "worker/state.h"
 
 #include <stdbool.h>
@@ -34,6 +33,11 @@
 struct leak_walk {
     int64_t ns;
     uint64_t messages;
+};
+
+/* What lived in all, about, after so many messages; 0 bytes where that is not known. */
+struct living {
+    uint64_t bytes, messages;
 };
 
 struct leak_watch {
@@ -55,7 +59,7 @@ struct leak_watch {
     uint64_t next_messages; /* the next look is due then, or */
     uint64_t next_bytes;    /* when the heap with its garbage is so large */
     uint64_t live;          /* bytes, at the last collection for a look; 0: none yet */
-    struct low_water water;
+    struct living cycle;    /* at the end of the last one */
     struct leak_walk first_walk, last_walk;
     /* Of all states: */
     unsigned clean;  /* judgements in a row by which nothing grows */
@@ -71,22 +75,22 @@ bool leak_watch_open(struct leak_watch *watch, bool on_trial); /* false where th
 void leak_watch_close(struct leak_watch *watch);
 
 /* A state has been loaded; it is over, and why: before it is torn down. */
-void leak_watch_begin(struct leak_watch *watch, const struct state *state);
+void leak_watch_begin(struct leak_watch *watch, struct state *state);
 void leak_watch_end(struct leak_watch *watch, struct state *state, enum wire_recycle_reason reason);
 
 /* The look that is due. */
 void leak_watch_look(struct leak_watch *watch, struct state *state, int64_t now_ns);
 
 /* A cycle has ended: the look that waits for it is due. */
-void leak_watch_cycle(struct leak_watch *watch);
+void leak_watch_cycle(struct leak_watch *watch, struct state *state);
 
 /* One message more is handled, the state goes on. */
 static inline void leak_watch_message(struct leak_watch *watch, struct state *state, int64_t now_ns)
 {
     uint64_t heap_bytes = state_heap_bytes(state);
     watch->messages++;
-    if (low_water_pass(&watch->water, heap_bytes, watch->messages))
-        leak_watch_cycle(watch);
+    if (state->cycle.ended)
+        leak_watch_cycle(watch, state);
     if (watch->messages >= watch->next_messages || heap_bytes >= watch->next_bytes)
         leak_watch_look(watch, state, now_ns);
 }

@@ -4,6 +4,7 @@
 
 #include "common/scripts.h"
 #include "worker/handler.h"
+#include "worker/cycle.h"
 #include "worker/heap_walk.h"
 #include "worker/lua_cache.h"
 #include "worker/lua_http.h"
@@ -148,6 +149,7 @@ void sandbox_install(struct state *state, lua_State *lua)
     open_libraries(lua);
     install_decoder(lua);
     heap_walk_install(state, lua);
+    cycle_install(state, lua);
     install_environment(state, lua);
     script_install(state, lua);
     handler_install(state, lua);

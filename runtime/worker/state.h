@@ -13,6 +13,7 @@
 #include "common/cache.h"
 #include "common/error.h"
 #include "common/wire.h"
+#include "worker/cycle.h"
 #include "worker/deadline.h"
 #include "worker/folder.h"
 #include "worker/link.h"
@@ -41,6 +42,7 @@ enum state_slot {
     STATE_TAKE_WORKER,  /* () -> the object of setup and teardown; see script.c */
     STATE_DECODE_JSON,  /* (string) -> value; the host's own cjson, out of the script's reach */
     STATE_WALK,         /* (the script's three functions): through all of the heap; see heap_walk.c */
+    STATE_AWAIT_CYCLE,  /* (): a collection that ends is told of; see cycle.c */
     STATE_HANDLE,       /* the script's three: the last two may be nil */
     STATE_SETUP,
     STATE_TEARDOWN,
@@ -75,6 +77,7 @@ struct state {
     const struct assignment *assignment;
     struct link *link; /* where log lines go */
     struct quota quota;
+    struct cycle cycle;
     struct trip trip;
     struct deadline deadline;      /* the tick looks at it at any moment */
     const struct message *message; /* the one at hand; NULL between messages */

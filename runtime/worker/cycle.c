@@ -1,7 +1,6 @@
 /* Awaiting the end of a collector's cycle; see cycle.h. */
 #include "worker/cycle.h"
 
-#include "worker/quota.h"
 #include "worker/state.h"
 
 /* (herald): it is garbage, and all that is has been freed. Called in the middle of whatever the script does:
@@ -9,10 +8,10 @@
 static int on_end(lua_State *lua)
 {
     struct state *const *herald = lua_touserdata(lua, 1);
-    struct cycle *cycle = &(*herald)->cycle;
-    cycle->awaited = false;
-    cycle->ended = true;
-    cycle->heap_bytes = cycle->quota->used;
+    struct state *state = *herald;
+    state->cycle.awaited = false;
+    state->cycle.ended++;
+    quota_cycle_ended(&state->quota);
     return 0;
 }
 
@@ -39,13 +38,10 @@ void cycle_install(struct state *state, lua_State *lua)
 /* Without memory there is no herald, and none is awaited. */
 void cycle_await(struct state *state)
 {
-    struct cycle *cycle = &state->cycle;
-    cycle->quota = &state->quota;
-    cycle->ended = false;
-    if (cycle->awaited)
+    if (state->cycle.awaited)
         return;
     quota_set_aside(&state->quota, true);
     state_push(state, STATE_AWAIT_CYCLE);
-    cycle->awaited = state_call(state, 0, 0);
+    state->cycle.awaited = state_call(state, 0, 0);
     quota_set_aside(&state->quota, false);
 }

@@ -1,5 +1,5 @@
-/* When LuaJIT's collector has ended a cycle, and what the heap holds then: what lives, and what came while
- * the cycle went on.
+/* When LuaJIT's collector has ended a cycle: what the heap holds then (`quota.after_cycle`) is what lives,
+ * and what came while the cycle went on.
  *
  * An object that nothing refers to awaits it: at the end of a cycle the collector finalizes what it found to
  * be garbage. So it costs nothing until then, and no heap is looked at. */
@@ -11,20 +11,17 @@
 
 #include <lua.h>
 
-struct quota;
 struct state;
 
 struct cycle {
-    const struct quota *quota; /* of the state */
     bool awaited;
-    bool ended;          /* since it was awaited */
-    uint64_t heap_bytes; /* right then */
+    uint64_t ended; /* so many, that were awaited */
 };
 
 /* While the state is opened. May raise. */
 void cycle_install(struct state *state, lua_State *lua);
 
-/* Between messages: the next cycle is awaited, and none has ended. */
+/* Between messages, of a state that has not tripped: the next one that ends is counted. */
 void cycle_await(struct state *state);
 
 #endif

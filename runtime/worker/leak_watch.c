@@ -431,10 +431,11 @@ static bool may_rest(struct leak_watch *watch)
     return watch->rested != 0;
 }
 
-void leak_watch_begin(struct leak_watch *watch, struct state *state)
+void leak_watch_begin(struct leak_watch *watch, const struct state *state)
 {
     watch->messages = watch->live = 0;
     watch->cycle = (struct living){ .bytes = 0 };
+    watch->cycles = state->cycle.ended;
     watch->begin_bytes = state_heap_bytes(state);
     watch->first_walk = watch->last_walk = (struct leak_walk){ .ns = 0 };
     watch->incomplete = watch->weak = false;
@@ -450,16 +451,15 @@ void leak_watch_begin(struct leak_watch *watch, struct state *state)
     watch->rests = may_rest(watch);
     if (watch->rests)
         return;
-    cycle_await(state);
     watch->next_messages = first_look(watch, state);
     watch->next_bytes = state_heap_bytes(state) + heap_step(state);
 }
 
-void leak_watch_cycle(struct leak_watch *watch, struct state *state)
+void leak_watch_cycle(struct leak_watch *watch, const struct state *state)
 {
-    watch->cycle = (struct living){ .bytes = state->cycle.heap_bytes, .messages = watch->messages };
-    cycle_await(state);
-    if (!watch->incomplete && needs_live(watch) &&
+    watch->cycles = state->cycle.ended;
+    watch->cycle = (struct living){ .bytes = state->quota.after_cycle, .messages = watch->messages };
+    if (watch->open && !watch->rests && !watch->incomplete && needs_live(watch) &&
         watch->messages >= watch->last_walk.messages + watch->last_walk.messages / CYCLE_PART &&
         watch->next_messages > watch->messages)
         watch->next_messages = watch->messages;

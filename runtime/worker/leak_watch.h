@@ -59,6 +59,7 @@ struct leak_watch {
     uint64_t next_messages; /* the next look is due then, or */
     uint64_t next_bytes;    /* when the heap with its garbage is so large */
     uint64_t live;          /* bytes, at the last collection for a look; 0: none yet */
+    uint64_t cycles;        /* that have ended until now */
     struct living cycle;    /* at the end of the last one */
     struct leak_walk first_walk, last_walk;
     /* Of all states: */
@@ -75,21 +76,21 @@ bool leak_watch_open(struct leak_watch *watch, bool on_trial); /* false where th
 void leak_watch_close(struct leak_watch *watch);
 
 /* A state has been loaded; it is over, and why: before it is torn down. */
-void leak_watch_begin(struct leak_watch *watch, struct state *state);
+void leak_watch_begin(struct leak_watch *watch, const struct state *state);
 void leak_watch_end(struct leak_watch *watch, struct state *state, enum wire_recycle_reason reason);
 
 /* The look that is due. */
 void leak_watch_look(struct leak_watch *watch, struct state *state, int64_t now_ns);
 
 /* A cycle has ended: the look that waits for it is due. */
-void leak_watch_cycle(struct leak_watch *watch, struct state *state);
+void leak_watch_cycle(struct leak_watch *watch, const struct state *state);
 
 /* One message more is handled, the state goes on. */
 static inline void leak_watch_message(struct leak_watch *watch, struct state *state, int64_t now_ns)
 {
     uint64_t heap_bytes = state_heap_bytes(state);
     watch->messages++;
-    if (state->cycle.ended)
+    if (state->cycle.ended != watch->cycles)
         leak_watch_cycle(watch, state);
     if (watch->messages >= watch->next_messages || heap_bytes >= watch->next_bytes)
         leak_watch_look(watch, state, now_ns);

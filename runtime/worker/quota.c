@@ -36,7 +36,7 @@ static size_t block_bytes(size_t bytes)
  * LuaJIT's own pace: memory that is used again soon is still there. */
 static size_t next_cycle(const struct quota *quota)
 {
-    size_t aim = quota->limit / 4 * 3;
+    size_t aim = quota->limit / 16 * 13;
     size_t more = quota->used < aim ? (aim - quota->used) / 8 : 0;
     more = more < GARBAGE_USUAL_BYTES ? more : GARBAGE_USUAL_BYTES;
     if (quota->used < SMALL_BYTES || more < quota->used)
@@ -192,7 +192,7 @@ void quota_complete(struct quota *quota)
         quota->home->too_small = true;
     /* Or every state would have to free what the opening of the first has left behind. */
     quota_collect(quota);
-    quota->live = 0;
+    quota->live = quota->after_cycle = 0;
     home_keep(quota->home, quota, quota->trip->lua, quota->used - quota->held_before);
     quota->complete = true;
 }
@@ -241,11 +241,17 @@ struct quota *quota_of(lua_State *lua)
     return quota;
 }
 
+void quota_cycle_ended(struct quota *quota)
+{
+    quota->after_cycle = quota->used;
+    set_pace(quota);
+}
+
 void quota_collect(struct quota *quota)
 {
     (void)lua_gc(quota->trip->lua, LUA_GCCOLLECT, 0);
+    quota_cycle_ended(quota);
     quota->live = quota->used;
-    set_pace(quota);
 }
 
 /* Near the limit a collection comes before the message: where the message would not fit, and else where

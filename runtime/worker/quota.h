@@ -42,8 +42,9 @@ struct quota {
     struct large large;
     size_t used;
     size_t peak;
-    size_t live;  /* `used` after the last full collection; 0 before the first */
-    size_t limit; /* limits.memory; SIZE_MAX: none */
+    size_t live;        /* `used` after the last full collection; 0 before the first */
+    size_t after_cycle; /* `used` after the last cycle that was noticed (cycle.h), or full collection */
+    size_t limit;       /* limits.memory; SIZE_MAX: none */
     size_t refuse_at;
     size_t watch;  /* `used` past this: look at the limit and the pace */
     size_t stride; /* how far that was away when it was set */
@@ -88,6 +89,9 @@ bool quota_has_stack(struct quota *quota);
 /* Between messages, around what the worker does in the state for itself: what it takes is never refused, and
  * is no part of the script's peak. It has to be garbage afterwards. */
 void quota_set_aside(struct quota *quota, bool aside);
+
+/* LuaJIT is about to end a cycle: it takes the pace for the next one from here. */
+void quota_cycle_ended(struct quota *quota);
 
 /* Collects all garbage there is. Only between messages. */
 void quota_collect(struct quota *quota);

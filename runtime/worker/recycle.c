@@ -12,38 +12,40 @@ enum {
         256 * 1024, /* at least as much, and as much as lives, is worth a collection while waiting */
 };
 
-static void look(struct recycle *recycle, struct state *state)
+/* Collects. Returns before when that is not to be done again for the same reason. */
+static int64_t look(struct state *state)
 {
     int64_t began_ns = clock_now_ns();
     quota_collect(&state->quota);
     int64_t ended_ns = clock_now_ns();
-    recycle->next_look_ns = ended_ns + (ended_ns - began_ns) * LOOK_SHARE;
+    return ended_ns + (ended_ns - began_ns) * LOOK_SHARE;
 }
 
 /* Until nothing more goes: LuaJIT halves its string buffers at each collection. */
-static void look_closely(struct recycle *recycle, struct state *state)
+static void look_closely(struct state *state)
 {
     uint64_t before;
     int looks = 0;
     do {
         before = state_heap_bytes(state);
-        look(recycle, state);
+        quota_collect(&state->quota);
     } while (state_heap_bytes(state) < before && ++looks < CLOSE_LOOKS_MAX);
 }
 
-static void begin(struct recycle *recycle)
+static void begin(struct recycle *recycle, struct state *state)
 {
     recycle->messages = 0;
     recycle->opened_ns = clock_now_ns();
+    cycle_await(state);
 }
 
 void recycle_start(struct recycle *recycle, struct state *state)
 {
     uint64_t most = state->assignment->limits.recycle_memory_bytes;
-    begin(recycle);
+    begin(recycle, state);
     if (most == 0 || state_heap_bytes(state) <= most)
         return;
-    look(recycle, state);
+    recycle->next_look_ns = look(state);
     recycle->too_low = state->quota.live > most;
 }
 
@@ -62,6 +64,14 @@ static enum wire_recycle_reason reason_of_trip(enum trip_kind kind)
     }
 }
 
+/* Whether a collection may find too much: LuaJIT's last cycle has left too much, which may be what a message
+ * needed then; or much has come since. */
+static bool may_be_too_large(const struct state *state, uint64_t most)
+{
+    uint64_t heap = state_heap_bytes(state), left = state->quota.after_cycle;
+    return left > most || (heap >= most + most / 8 && heap >= left + most / 4);
+}
+
 static bool is_too_large(struct recycle *recycle, struct state *state, int64_t now_ns)
 {
     uint64_t most = state->assignment->limits.recycle_memory_bytes;
@@ -71,11 +81,11 @@ static bool is_too_large(struct recycle *recycle, struct state *state, int64_t n
     /* Of a collection that a message near the limit asked for, or one while resting. */
     if (state->quota.live > most)
         return true;
-    if (heap < most + most / 8)
+    if (!may_be_too_large(state, most))
         return false;
     if (now_ns < recycle->next_look_ns && heap < state->quota.live + most / 4)
         return false;
-    look(recycle, state);
+    recycle->next_look_ns = look(state);
     return state->quota.live > most;
 }
 
@@ -85,6 +95,7 @@ enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct s
     recycle->messages++;
     if (state->trip.kind != TRIP_NONE)
         return reason_of_trip((enum trip_kind)state->trip.kind);
+    cycle_await(state);
     if (most > 0 && recycle->messages >= most)
         return WIRE_RECYCLE_MESSAGES;
     return is_too_large(recycle, state, now_ns) ? WIRE_RECYCLE_MEMORY : WIRE_RECYCLE_NONE;
@@ -92,9 +103,9 @@ enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct s
 
 void recycle_rest(struct recycle *recycle, struct state *state)
 {
-    if (state_heap_bytes(state) > 2 * state->quota.live + REST_GARBAGE &&
-        clock_now_ns() >= recycle->next_look_ns)
-        look(recycle, state);
+    if (state_heap_bytes(state) > 2 * state->quota.after_cycle + REST_GARBAGE &&
+        clock_now_ns() >= recycle->next_rest_ns)
+        recycle->next_rest_ns = look(state);
 }
 
 bool recycle_run(struct recycle *recycle, struct state *state, enum wire_recycle_reason reason,
@@ -104,7 +115,7 @@ bool recycle_run(struct recycle *recycle, struct state *state, enum wire_recycle
     struct link *link = state->link;
     int64_t began_ns = clock_now_ns();
     if (reason == WIRE_RECYCLE_ASKED)
-        look_closely(recycle, state);
+        look_closely(state);
     *told = (struct wire_recycled){
         .reason = (uint8_t)reason,
         .messages = recycle->messages,
@@ -117,7 +128,7 @@ bool recycle_run(struct recycle *recycle, struct state *state, enum wire_recycle
     state_close(state);
     if (!state_open(state, assignment, link, error) || !script_load(state, error))
         return false;
-    begin(recycle);
+    begin(recycle, state);
     told->pause_ns = recycle->opened_ns - began_ns;
     return true;
 }

@@ -1,10 +1,10 @@
 /* Recycling: when a state is exchanged for a new one between two messages, and doing it.
  *
  * A state is over after recycle.messages messages, when what is left of its heap after a full collection is
- * above recycle.memory, after a trip, or when the host asks. A full collection is only made when the heap
- * with its garbage is above that by an eighth, which what LuaJIT collects by itself is not, and then takes a
- * hundredth of the worker's time at the most, except where the heap has grown by a quarter of recycle.memory
- * since. */
+ * above recycle.memory, after a trip, or when the host asks. A full collection is only made when one of
+ * LuaJIT's own cycles has left more, or when the heap with its garbage is above that by an eighth, and by a
+ * quarter above what the last cycle has left. It takes a hundredth of the worker's time at the most, except
+ * where the heap has grown by a quarter of recycle.memory since. */
 #ifndef WORKER_RECYCLE_H
 #define WORKER_RECYCLE_H
 
@@ -18,7 +18,8 @@
 struct recycle {
     uint64_t messages;    /* that the state at hand has handled */
     int64_t opened_ns;    /* since when it has been at hand */
-    int64_t next_look_ns; /* no full collection before this */
+    int64_t next_look_ns; /* no full collection before this, */
+    int64_t next_rest_ns; /* and none while resting before this */
     bool too_low; /* recycle.memory is below what the script needs from the start: it is not looked at */
 };
 

@@ -292,6 +292,7 @@ static enum step refill(struct worker *worker, struct error *error)
 {
     link_flush(&worker->link);
     tick_rest(&worker->tick);
+    link_await(&worker->link);
     enum link_fill fill = link_fill(&worker->link, error);
     tick_work(&worker->tick);
     if (fill == LINK_FILLED)

@@ -8,7 +8,8 @@ enum inherit_fd {
     WORKER_SOCKET_FD = 3, /* SOCK_STREAM socketpair to the host, blocking; frames of common/wire.h */
     WORKER_BOARD_FD = 4,  /* the worker's page of the status board, for board_map */
     WORKER_CACHE_FD = 5,  /* the cache that all workers share, for cache_map */
-    INHERITED_END = 6,    /* nothing is inherited from here on */
+    WORKER_SHELF_FD = 6,  /* where the host lays its large messages, for shelf_map */
+    INHERITED_END = 7,    /* nothing is inherited from here on */
 };
 
 /* It ended itself: what it was at ran far past its deadline, and the host did not wait for it. */

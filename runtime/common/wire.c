@@ -142,9 +142,15 @@ void wire_add_looked(struct buffer *buffer, const struct wire_looked *looked)
     PUT(buffer, looked->complete);
 }
 
+/* Of the body, behind the attributes. */
+static uint32_t following_bytes(const struct wire_deliver *deliver)
+{
+    return deliver->laid ? 0 : deliver->body_bytes;
+}
+
 void wire_stamp_deliver(char *to, const struct wire_deliver *deliver)
 {
-    uint32_t size = WIRE_DELIVER_BYTES + deliver->attributes_bytes + deliver->body_bytes;
+    uint32_t size = WIRE_DELIVER_BYTES + deliver->attributes_bytes + following_bytes(deliver);
     const char type[4] = { WIRE_DELIVER, 0, 0, 0 };
     STAMP(to, size);
     STAMP(to, type);
@@ -154,6 +160,8 @@ void wire_stamp_deliver(char *to, const struct wire_deliver *deliver)
     STAMP(to, deliver->attributes_bytes);
     STAMP(to, deliver->body_bytes);
     STAMP(to, deliver->redelivered);
+    STAMP(to, deliver->laid);
+    STAMP(to, deliver->laid_at);
 }
 
 bool wire_take_setup(struct slice *payload, struct wire_setup *setup)
@@ -193,7 +201,9 @@ bool wire_take_deliver(struct slice *payload, struct wire_deliver *deliver)
     COPY(cursor, taken.attributes_bytes);
     COPY(cursor, taken.body_bytes);
     COPY(cursor, taken.redelivered);
-    if (rest.size != (uint64_t)taken.attributes_bytes + taken.body_bytes)
+    COPY(cursor, taken.laid);
+    COPY(cursor, taken.laid_at);
+    if (rest.size != (uint64_t)taken.attributes_bytes + following_bytes(&taken))
         return false;
     *payload = rest;
     *deliver = taken;

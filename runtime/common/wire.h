@@ -1,9 +1,9 @@
 /* The frames that host and worker exchange over their socketpair, and nothing else passes between them there.
  *
  * A frame is a header { u32 payload bytes, u8 type, u8[3] zero } and a payload: a fixed struct for its type,
- * then attributes { u8 id, u32 bytes, bytes }, and for a delivery the body last. Both ends are one binary on
- * one machine, so integers are in host order; no field is aligned. Both ends check what they read: a worker
- * may have been taken over by its script, and then only its own messages may suffer.
+ * then attributes { u8 id, u32 bytes, bytes }, and for a delivery the body last, or where it lies. Both ends
+ * are one binary on one machine, so integers are in host order; no field is aligned. Both ends check what
+ * they read: a worker may have been taken over by its script, and then only its own messages may suffer.
  *
  * All functions are pure: bytes in, value out. A slice that they return points into the bytes given. */
 #ifndef COMMON_WIRE_H
@@ -19,7 +19,8 @@ enum wire_type {
     /* host to worker */
     WIRE_SETUP = 1, /* struct wire_setup, then SCRIPT, CONSUMER, QUEUE, and where http is allowed HTTP_CA and
                        one HTTP_ALLOW for each entry: always the first frame */
-    WIRE_DELIVER = 2, /* struct wire_deliver, then attributes of the message, then the body */
+    WIRE_DELIVER = 2, /* struct wire_deliver, then attributes of the message, then the body, unless that lies
+                         on the shelf (common/shelf.h) */
     WIRE_STOP = 3,    /* empty: answer what is at hand, run teardown, exit 0 */
     WIRE_RECYCLE = 4, /* empty: take a new Lua state before the next message */
     WIRE_LOOK = 5,    /* empty: look for leaks now, and tell */
@@ -123,6 +124,8 @@ struct wire_deliver {
     uint32_t attributes_bytes;
     uint32_t body_bytes;
     uint8_t redelivered;
+    uint8_t laid;     /* whether the body lies on the shelf, */
+    uint32_t laid_at; /* and where: so many bytes from its start */
 };
 
 struct wire_result {
@@ -190,7 +193,7 @@ struct wire_publish {
 enum {
     WIRE_HEADER_BYTES = 8,
     WIRE_SETUP_BYTES = 88,
-    WIRE_DELIVER_BYTES = 25,
+    WIRE_DELIVER_BYTES = 30,
     WIRE_RESULT_BYTES = 29,
     WIRE_READY_BYTES = 8,
     WIRE_LOG_BYTES = 1,

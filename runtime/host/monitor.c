@@ -64,7 +64,7 @@ static void look_at_worker(struct look *look, struct consumer *consumer, struct 
 {
     int64_t bytes = own_bytes(worker->pid);
     worker->resident_bytes = bytes;
-    look->total_bytes += bytes;
+    look->total_bytes += bytes + worker_shelf_bytes(worker);
     look->processes++;
     if (bytes > look->largest_bytes) {
         look->largest_bytes = bytes;

@@ -39,19 +39,27 @@ int worker_program_open(struct error *error)
     return fd;
 }
 
+/* Of the memory that one worker shares with the host. */
+struct shared_fds {
+    int board;
+    int shelf;
+};
+
 /* In the child between fork and exec: only async-signal-safe calls. Never returns. */
-static void become_worker(const struct worker_origin *origin, int socket_fd, int board_fd, char *name)
+static void become_worker(const struct worker_origin *origin, int socket_fd, const struct shared_fds *shared,
+                          char *name)
 {
     /* Lifted over the fixed numbers first, so that neither overwrites the other. */
     int high_socket = fcntl(socket_fd, F_DUPFD_CLOEXEC, INHERITED_END);
-    int high_board = fcntl(board_fd, F_DUPFD_CLOEXEC, INHERITED_END);
+    int high_board = fcntl(shared->board, F_DUPFD_CLOEXEC, INHERITED_END);
+    int high_shelf = fcntl(shared->shelf, F_DUPFD_CLOEXEC, INHERITED_END);
     int high_program = fcntl(origin->program_fd, F_DUPFD_CLOEXEC, INHERITED_END);
     int high_cache = fcntl(origin->cache_fd, F_DUPFD_CLOEXEC, INHERITED_END);
     int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (high_socket < 0 || high_board < 0 || high_program < 0 || high_cache < 0 || null_fd < 0 ||
-        dup2(null_fd, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
+    if (high_socket < 0 || high_board < 0 || high_shelf < 0 || high_program < 0 || high_cache < 0 ||
+        null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
         dup2(high_socket, WORKER_SOCKET_FD) < 0 || dup2(high_board, WORKER_BOARD_FD) < 0 ||
-        dup2(high_cache, WORKER_CACHE_FD) < 0)
+        dup2(high_cache, WORKER_CACHE_FD) < 0 || dup2(high_shelf, WORKER_SHELF_FD) < 0)
         _exit(EXIT_FAILURE);
     char program[] = "moonrabbit";
     char command[] = "@worker";
@@ -62,15 +70,21 @@ static void become_worker(const struct worker_origin *origin, int socket_fd, int
     _exit(EXIT_FAILURE);
 }
 
+static void close_if_open(int fd)
+{
+    if (fd >= 0)
+        (void)close(fd);
+}
+
 static bool start_process(struct worker_process *worker, const struct worker_origin *origin, const char *name,
                           struct error *error)
 {
     int sockets[2] = { -1, -1 };
-    int board_fd = -1;
+    struct shared_fds shared = { .board = -1, .shelf = -1 };
     bool started = false;
-    worker->board = board_open(&board_fd, error);
-    if (!worker->board)
-        return false;
+    worker->board = board_open(&shared.board, error);
+    if (!worker->board || !shelf_open(&worker->shelf, &shared.shelf, error))
+        goto done;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0 ||
         fcntl(sockets[0], F_SETFL, O_NONBLOCK) < 0) {
         error_set_errno(error, ERROR_FAILED, errno, "cannot make a socket for a worker");
@@ -86,16 +100,15 @@ static bool start_process(struct worker_process *worker, const struct worker_ori
         goto done;
     }
     if (worker->pid == 0)
-        become_worker(origin, sockets[1], board_fd, title);
+        become_worker(origin, sockets[1], &shared, title);
     worker->fd = sockets[0];
     sockets[0] = -1;
     started = true;
 done:
-    (void)close(board_fd);
-    for (int i = 0; i < 2; i++) {
-        if (sockets[i] >= 0)
-            (void)close(sockets[i]);
-    }
+    close_if_open(shared.board);
+    close_if_open(shared.shelf);
+    close_if_open(sockets[0]);
+    close_if_open(sockets[1]);
     return started;
 }
 
@@ -110,8 +123,7 @@ static void stop_watchers(struct worker_process *worker)
 static void close_socket(struct worker_process *worker)
 {
     stop_watchers(worker);
-    if (worker->fd >= 0)
-        (void)close(worker->fd);
+    close_if_open(worker->fd);
     worker->fd = -1;
 }
 
@@ -127,6 +139,7 @@ void worker_free(struct worker_process *worker)
             ;
     }
     board_close(worker->board);
+    shelf_close(&worker->shelf);
     buffer_clear(&worker->in);
     buffer_clear(&worker->out);
     buffer_clear(&worker->messages);
@@ -345,6 +358,7 @@ static void take_result(struct worker_process *worker, struct slice payload)
     }
     (void)wire_find(payload, WIRE_TEXT, &text);
     worker->unanswered--;
+    places_free(&worker->places, result.seq);
     if (result.seq > worker->answered_seq)
         worker->answered_seq = result.seq;
     worker->progress_ns = clock_now_ns();
@@ -657,33 +671,63 @@ struct worker_process *worker_spawn(struct ev_loop *loop, const struct worker_or
     return worker;
 }
 
+int64_t worker_shelf_bytes(const struct worker_process *worker)
+{
+    return (int64_t)worker->places.touched * SHELF_UNIT_BYTES;
+}
+
 bool worker_accepts(const struct worker_process *worker)
 {
     return worker->state == WORKER_READY && worker->fd >= 0 && worker->out.size == 0 && !worker->revoked;
 }
 
-static void stamp(const struct delivery *delivery, uint64_t seq)
+/* What of a delivery is behind its frame's head: the body, which goes through the socket or is laid. */
+static size_t before_body(const struct delivery *delivery)
 {
-    size_t before_body = ENVELOPE_BYTES + (size_t)delivery->attributes_bytes;
-    const struct wire_deliver deliver = {
+    return ENVELOPE_BYTES + (size_t)delivery->attributes_bytes;
+}
+
+/* Copies a large body to the shelf. False where it has no room there now. */
+static bool lay(struct worker_process *worker, const struct delivery *delivery, struct wire_deliver *deliver)
+{
+    if (!places_take(&worker->places, deliver->body_bytes, deliver->seq, &deliver->laid_at))
+        return false;
+    memcpy(worker->shelf.data + deliver->laid_at, delivery->frame + before_body(delivery),
+           deliver->body_bytes);
+    deliver->laid = true;
+    return true;
+}
+
+static bool may_be_laid(const struct worker_process *worker, size_t body_bytes)
+{
+    return body_bytes >= WORKER_LAID_LEAST && body_bytes <= worker->shelf.bytes;
+}
+
+/* Stamps the frame, and tells which part of it goes through the socket. False where the delivery has to wait:
+ * it is the one after `ahead` others that the worker has then. */
+static bool prepare(struct worker_process *worker, const struct delivery *delivery, unsigned ahead,
+                    uint64_t seq, struct iovec *ret_piece)
+{
+    struct wire_deliver deliver = {
         .seq = seq,
         .slot = delivery->slot,
         .attempt = delivery->attempt,
         .attributes_bytes = delivery->attributes_bytes,
-        .body_bytes = (uint32_t)(delivery->frame_bytes - before_body),
+        .body_bytes = (uint32_t)(delivery->frame_bytes - before_body(delivery)),
         .redelivered = delivery->redelivered,
     };
+    if (may_be_laid(worker, deliver.body_bytes) && !lay(worker, delivery, &deliver) &&
+        ahead > worker->concurrency)
+        return false;
     wire_stamp_deliver(delivery->frame, &deliver);
+    *ret_piece = (struct iovec){ .iov_base = delivery->frame,
+                                 .iov_len = deliver.laid ? before_body(delivery) : delivery->frame_bytes };
+    return true;
 }
 
-/* Writes the frames; how many bytes went. */
-static size_t write_frames(struct worker_process *worker, struct delivery *const *batch, unsigned count)
+/* How many bytes went. */
+static size_t write_pieces(const struct worker_process *worker, struct iovec *pieces, unsigned count)
 {
-    struct iovec pieces[WORKER_BATCH_MAX];
-    for (unsigned i = 0; i < count; i++) {
-        stamp(batch[i], worker->next_seq + i);
-        pieces[i] = (struct iovec){ .iov_base = batch[i]->frame, .iov_len = batch[i]->frame_bytes };
-    }
     const struct msghdr message = { .msg_iov = pieces, .msg_iovlen = count };
     ssize_t size;
     do {
@@ -692,37 +736,49 @@ static size_t write_frames(struct worker_process *worker, struct delivery *const
     return size < 0 ? 0 : (size_t)size;
 }
 
+/* The delivery's frame has gone, if only in part: the rest is copied aside. False where memory is short. */
+static bool keep_rest(struct worker_process *worker, const struct iovec *piece, size_t sent)
+{
+    bool kept = sent >= piece->iov_len ||
+                buffer_append(&worker->out, (const char *)piece->iov_base + sent, piece->iov_len - sent);
+    if (!kept)
+        distrust(worker, "there is no memory for what it does not read");
+    return kept;
+}
+
+static bool note_open(struct worker_process *worker, uint64_t seq)
+{
+    bool noted = worker->concurrency <= 1 || buffer_append(&worker->open, &seq, sizeof seq);
+    if (!noted)
+        distrust(worker, "there is no memory for what it is at");
+    return noted;
+}
+
 unsigned worker_send(struct worker_process *worker, struct ledger *ledger, struct delivery *const *batch,
                      unsigned count)
 {
-    if (!worker_accepts(worker) || count == 0)
+    struct iovec pieces[WORKER_BATCH_MAX];
+    unsigned ready = 0, taken = 0;
+    const uint64_t first_seq = worker->next_seq;
+    if (!worker_accepts(worker))
         return 0;
-    if (count > WORKER_BATCH_MAX)
-        count = WORKER_BATCH_MAX;
-    size_t sent = write_frames(worker, batch, count);
-    unsigned taken = 0;
-    while (taken < count && sent > 0) {
-        struct delivery *delivery = batch[taken];
-        size_t part = sent < delivery->frame_bytes ? sent : delivery->frame_bytes;
-        /* The rest of a frame that was begun is copied aside; later ones were not begun. */
-        if (part < delivery->frame_bytes &&
-            !buffer_append(&worker->out, delivery->frame + part, delivery->frame_bytes - part)) {
-            distrust(worker, "there is no memory for what it does not read");
+    while (ready < count && ready < WORKER_BATCH_MAX &&
+           prepare(worker, batch[ready], worker->unanswered + ready, first_seq + ready, &pieces[ready]))
+        ready++;
+    size_t sent = ready > 0 ? write_pieces(worker, pieces, ready) : 0;
+    while (taken < ready && sent > 0) {
+        size_t size = pieces[taken].iov_len;
+        if (!keep_rest(worker, &pieces[taken], sent) || !note_open(worker, worker->next_seq))
             break;
-        }
-        sent -= part;
-        if (worker->concurrency > 1 &&
-            !buffer_append(&worker->open, &worker->next_seq, sizeof worker->next_seq)) {
-            distrust(worker, "there is no memory for what it is at");
-            break;
-        }
-        ledger_dispatch(ledger, delivery, worker, worker->next_seq++);
-        taken++;
+        sent -= sent < size ? sent : size;
+        ledger_dispatch(ledger, batch[taken++], worker, worker->next_seq++);
     }
+    for (unsigned i = taken; i < ready; i++)
+        places_free(&worker->places, first_seq + i);
     if (taken > 0 && worker->unanswered == 0)
         begin_work(worker);
     worker->unanswered += taken;
-    if (worker->out.size > 0)
+    if (worker->fd >= 0 && worker->out.size > 0)
         ev_io_start(worker->loop, &worker->writable);
     return taken;
 }

@@ -1,19 +1,21 @@
 /* One worker process as the host sees it: started, spoken to over its socket, ended, and never trusted.
  *
- * The worker is this same binary, started by fork and exec with nothing but its socket, its status page and
- * no environment. Deliveries are written to it straight from the ledger's memory, many in one call; what the
- * socket does not take at once of a frame is copied aside, so an entry of the ledger is never pinned by a
- * slow worker. Every event is told to the owner; after `gone` the owner frees. A worker that breaks the
- * protocol is killed. */
+ * The worker is this same binary, started by fork and exec with nothing but its socket, memory that it shares
+ * with the host, and no environment. Deliveries are written to it straight from the ledger's memory, many in
+ * one call; what the socket does not take at once of a frame is copied aside, so an entry of the ledger is
+ * never pinned by a slow worker. Large bodies are copied to its shelf instead, as far as there is room. Every
+ * event is told to the owner; after `gone` the owner frees. A worker that breaks the protocol is killed. */
 #ifndef HOST_WORKER_PROCESS_H
 #define HOST_WORKER_PROCESS_H
 
 #include "common/board.h"
 #include "common/buffer.h"
 #include "common/error.h"
+#include "common/shelf.h"
 #include "common/wire.h"
 #include "host/config.h"
 #include "host/ledger.h"
+#include "host/places.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,7 +31,8 @@ enum worker_state {
 };
 
 enum {
-    WORKER_BATCH_MAX = 64, /* deliveries written in one call */
+    WORKER_BATCH_MAX = 64,        /* deliveries written in one call */
+    WORKER_LAID_LEAST = 8 * 1024, /* smaller bodies go through the socket */
 };
 
 struct worker_process;
@@ -67,6 +70,8 @@ struct worker_process {
     pid_t pid;
     int fd;
     struct board *board;
+    struct shelf shelf;
+    struct places places; /* on it: of messages that it has not answered */
     ev_io readable;
     ev_io writable;
     ev_child child;
@@ -127,9 +132,13 @@ struct worker_process *worker_spawn(struct ev_loop *loop, const struct worker_or
 void worker_free(struct worker_process *worker);
 
 /* How many of these deliveries the worker takes now: they are stamped and dispatched in the ledger, in order.
- * The others are as they were. */
+ * The others are as they were. One for which its shelf has no room is taken all the same, unless the worker
+ * has enough to do until there is. */
 unsigned worker_send(struct worker_process *worker, struct ledger *ledger, struct delivery *const *batch,
                      unsigned count);
+
+/* Memory that it shares with the host and that both have touched; neither's own is that. */
+int64_t worker_shelf_bytes(const struct worker_process *worker);
 
 /* Whether worker_send would take anything. */
 bool worker_accepts(const struct worker_process *worker);

@@ -2,6 +2,7 @@
 #include "worker/link.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -76,6 +77,13 @@ static bool make_room(struct link *link)
     link->input = input;
     link->input_bytes = needed;
     return true;
+}
+
+void link_await(const struct link *link)
+{
+    struct pollfd readable = { .fd = link->fd, .events = POLLIN };
+    while (poll(&readable, 1, -1) < 0 && errno == EINTR)
+        ;
 }
 
 enum link_fill link_fill(struct link *link, struct error *error)

@@ -25,7 +25,15 @@ static void keep(struct message *message, const struct wire_attribute *attribute
     message->present |= UINT64_C(1) << attribute->id;
 }
 
-bool message_parse(struct slice payload, struct message *message)
+/* `following` is what stands behind the attributes. */
+static bool find_body(const struct wire_deliver *deliver, struct slice following, const struct shelf *shelf,
+                      struct slice *ret_body)
+{
+    *ret_body = following;
+    return !deliver->laid || shelf_find(shelf, deliver->laid_at, deliver->body_bytes, ret_body);
+}
+
+bool message_parse(struct slice payload, const struct shelf *shelf, struct message *message)
 {
     if (!wire_take_deliver(&payload, &message->deliver))
         return false;
@@ -39,9 +47,9 @@ bool message_parse(struct slice payload, struct message *message)
             return false;
         keep(message, &attribute);
     }
-    message->body =
-        (struct slice){ .data = payload.data + attributes_bytes, .size = message->deliver.body_bytes };
-    return next == WIRE_MORE;
+    const struct slice following = { .data = payload.data + attributes_bytes,
+                                     .size = payload.size - attributes_bytes };
+    return next == WIRE_MORE && find_body(&message->deliver, following, shelf, &message->body);
 }
 
 bool message_find(const struct message *message, enum wire_attribute_id id, struct slice *ret_value)

@@ -67,6 +67,7 @@ struct assignment {
     struct stack_room stack;
     const struct board *board;
     struct cache *cache; /* of all workers */
+    const struct shelf *shelf;
     struct home *home;   /* of its states */
     struct waits *waits; /* the loop on which handlers wait */
     struct web *web;     /* NULL where http.allow is empty */

@@ -24,7 +24,7 @@ struct task {
     bool queued; /* among the ready */
     struct message message;
     struct slice payload; /* of its frame: in the link's input, or `copy` */
-    char *copy;           /* NULL before it has waited */
+    char *copy;           /* NULL before it has waited; a body on the shelf is not in it, and stays there */
     lua_State *lua;       /* its coroutine, kept from one message to the next; NULL: none yet */
     struct outbox outbox;
     struct wait wait;
@@ -241,7 +241,7 @@ static bool keep(struct task *task)
     }
     memcpy(task->copy, task->payload.data, task->payload.size);
     task->payload.data = task->copy;
-    return message_parse(task->payload, &task->message);
+    return message_parse(task->payload, task->tasks->state->assignment->shelf, &task->message);
 }
 
 static void wait_on(struct task *task)
@@ -335,7 +335,7 @@ bool tasks_begin(struct tasks *tasks, struct slice payload, int64_t now_ns)
     struct task *task = tasks->free;
     struct state *state = tasks->state;
     struct outcome outcome = { .delay_ns = -1 };
-    if (!message_parse(payload, &task->message))
+    if (!message_parse(payload, state->assignment->shelf, &task->message))
         return false;
     tasks->free = task->next;
     tasks->under_way++;

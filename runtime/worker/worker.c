@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/inherit.h"
 #include "common/log.h"
+#include "common/shelf.h"
 #include "worker/confine.h"
 #include "worker/handler.h"
 #include "worker/leak_watch.h"
@@ -27,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum exit_code {
     EXIT_DONE = 0,
@@ -39,6 +41,7 @@ struct worker {
     struct tick tick;
     struct board *board;
     struct cache cache;
+    struct shelf shelf;
     struct assignment assignment;
     struct home home;
     struct state state;
@@ -68,6 +71,16 @@ static bool host_is_gone(void)
     return poll(&socket, 1, 0) > 0 && (socket.revents & POLLHUP);
 }
 
+/* Its descriptor has served then. */
+static bool map_shelf(struct worker *worker, struct error *error)
+{
+    if (!shelf_map(&worker->shelf, WORKER_SHELF_FD, error))
+        return false;
+    (void)close(WORKER_SHELF_FD);
+    worker->assignment.shelf = &worker->shelf;
+    return true;
+}
+
 static bool worker_open(struct worker *worker, struct error *error)
 {
     if (!link_open(&worker->link, WORKER_SOCKET_FD, error) ||
@@ -79,7 +92,7 @@ static bool worker_open(struct worker *worker, struct error *error)
     worker->assignment.home = &worker->home;
     home_init(&worker->home, HOME_BYTES);
     worker->assignment.waits = &worker->waits;
-    return worker->board && cache_map(&worker->cache, WORKER_CACHE_FD, error);
+    return worker->board && cache_map(&worker->cache, WORKER_CACHE_FD, error) && map_shelf(worker, error);
 }
 
 static void worker_close(struct worker *worker)
@@ -95,6 +108,7 @@ static void worker_close(struct worker *worker)
     link_close(&worker->link);
     board_close(worker->board);
     cache_unmap(&worker->cache);
+    shelf_close(&worker->shelf);
     home_clear(&worker->home);
     folder_close(&worker->assignment.folder);
     free(worker->assignment.script);
@@ -228,7 +242,7 @@ static enum step deliver(struct worker *worker, struct slice payload)
 {
     struct outcome outcome = { .verdict = WIRE_SKIPPED, .delay_ns = -1 };
     enum wire_recycle_reason reason = WIRE_RECYCLE_NONE;
-    if (!message_parse(payload, &worker->message))
+    if (!message_parse(payload, &worker->shelf, &worker->message))
         return BROKEN;
     int64_t began_ns = clock_now_ns();
     bool claimed = board_claim(worker->board, worker->message.deliver.seq, began_ns);
@@ -278,6 +292,7 @@ static enum step refill(struct worker *worker, struct error *error)
 {
     link_flush(&worker->link);
     tick_rest(&worker->tick);
+    link_await(&worker->link);
     enum link_fill fill = link_fill(&worker->link, error);
     tick_work(&worker->tick);
     if (fill == LINK_FILLED)

@@ -46,7 +46,7 @@ static inline void subject_open(struct subject *subject, struct fixture *fixture
     add_delivery(&subject->frame, fixture, parcel);
     struct slice payload = { .data = subject->frame.data + WIRE_HEADER_BYTES,
                              .size = subject->frame.size - WIRE_HEADER_BYTES };
-    assert_true(message_parse(payload, &subject->message));
+    assert_true(message_parse(payload, &fixture->shelf, &subject->message));
     if (!folder_open(&subject->assignment.folder, script, &error) ||
         !state_open(&subject->state, &subject->assignment, NULL, &error) ||
         !script_load(&subject->state, &error))

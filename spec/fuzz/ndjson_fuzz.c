@@ -66,6 +66,7 @@ static int check(lua_State *lua)
     static struct buffer attributes, frame;
     struct trial_message message;
     struct message parsed;
+    const struct shelf no_shelf = { 0 };
     if (attributes.limit == 0) {
         buffer_init(&attributes, WIRE_ATTRIBUTES_MAX);
         buffer_init(&frame, SIZE_MAX / 2);
@@ -82,7 +83,7 @@ static int check(lua_State *lua)
          buffer_append(&frame, message.attributes.data, message.attributes.size) &&
          buffer_append(&frame, message.body.data, message.body.size));
     MUST(message.attempt >= 1);
-    MUST(message_parse((struct slice){ frame.data, frame.size }, &parsed));
+    MUST(message_parse((struct slice){ frame.data, frame.size }, &no_shelf, &parsed));
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* What a worker sends, as the host takes it: whatever it is, the host is told only of messages that the
  * worker had, each once, and of nothing beyond its bounds; and what it publishes can be read to its end. What
- * breaks the protocol is the last that is heard. */
+ * it has not answered, and nothing else, has a place on its shelf. What breaks the protocol is the last that
+ * is heard. */
 /* All of it, for the functions that take bytes without a socket. */
 #include "host/worker_process.c" /* NOLINT(bugprone-suspicious-include) */
 
@@ -140,8 +141,11 @@ static struct worker_process *new_worker(struct ev_loop *loop, struct board *boa
                 (size_t)worker->messages_bytes_max + (size_t)WIRE_PUBLISHES_MAX * WIRE_PUBLISH_BYTES);
     worker->next_seq = 1 + given;
     worker->unanswered = given;
-    for (uint64_t seq = 1; concurrency > 1 && seq <= given; seq++)
-        MUST(buffer_append(&worker->open, (const char *)&seq, sizeof seq));
+    for (uint64_t seq = 1; seq <= given; seq++) {
+        uint32_t at;
+        MUST(places_take(&worker->places, SHELF_UNIT_BYTES, seq, &at));
+        MUST(concurrency == 1 || buffer_append(&worker->open, (const char *)&seq, sizeof seq));
+    }
     init_watchers(worker);
     return worker;
 }
@@ -182,6 +186,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (void)worker_revoke(worker, 1 + given / 2);
     hear(worker, fuzz_input(data + HEAD, size - HEAD), data[2] ? data[2] : SIZE_MAX);
     MUST(told.results + worker->unanswered == given && !told.gone);
+    MUST((unsigned)__builtin_popcountll(worker->places.taken) == worker->unanswered);
     MUST(worker->fd >= 0 || *worker->last_words);
     worker->board = NULL;
     worker_free(worker);

@@ -29,12 +29,15 @@ static void read_attributes(struct slice payload, struct slice frame)
 /* What the worker reads. */
 static void read_delivery(struct slice payload)
 {
+    static char shelf_bytes[SHELF_BYTES];
+    const struct shelf shelf = { .data = shelf_bytes, .bytes = sizeof shelf_bytes };
     struct message message = { 0 };
     struct slice value;
     char stamp[WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES];
-    if (!message_parse(payload, &message))
+    if (!message_parse(payload, &shelf, &message))
         return;
-    must_lie_within(message.body, payload);
+    must_lie_within(message.body, message.deliver.laid ? (struct slice){ shelf.data, shelf.bytes } : payload);
+    MUST(message.body.size == message.deliver.body_bytes);
     for (int id = 0; id < MESSAGE_ATTRIBUTES; id++)
         if (message_find(&message, (enum wire_attribute_id)id, &value))
             must_lie_within(value, payload);
@@ -42,8 +45,8 @@ static void read_delivery(struct slice payload)
     wire_stamp_deliver(stamp, &message.deliver);
     struct slice again = { stamp + WIRE_HEADER_BYTES, WIRE_DELIVER_BYTES };
     struct wire_deliver deliver;
-    MUST(WIRE_DELIVER_BYTES + (uint64_t)message.deliver.attributes_bytes + message.deliver.body_bytes ==
-         payload.size);
+    uint64_t following = message.deliver.laid ? 0 : message.deliver.body_bytes;
+    MUST(WIRE_DELIVER_BYTES + message.deliver.attributes_bytes + following == payload.size);
     /* Alone it promises more than there is, unless it promises nothing. */
     MUST(wire_take_deliver(&again, &deliver) == (payload.size == WIRE_DELIVER_BYTES));
 }

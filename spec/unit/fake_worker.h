@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/inherit.h"
 #include "common/log.h"
+#include "common/shelf.h"
 #include "common/wire.h"
 #include "host/config.h"
 #include "host/worker_process.h"
@@ -44,6 +45,7 @@ struct fake {
     struct buffer in;
     struct buffer out;
     struct board *board;
+    struct shelf shelf;
     struct shared *shared;
     struct wire_setup setup;
     char script[64];
@@ -116,7 +118,8 @@ static void fake_wait(const struct fake *fake)
         (void)nanosleep(&millisecond, NULL);
 }
 
-/* The next delivery; answers WIRE_STOP with an end in order, and says that it was told to recycle. */
+/* The next delivery, with its attributes and a body that was sent; answers WIRE_STOP with an end in order,
+ * and says that it was told to recycle. */
 static struct wire_deliver fake_delivery(struct fake *fake, struct slice *ret_rest)
 {
     for (;;) {
@@ -136,8 +139,9 @@ static struct wire_deliver fake_delivery(struct fake *fake, struct slice *ret_re
 
 static void fake_drop(struct fake *fake, const struct wire_deliver *deliver)
 {
-    buffer_consume(&fake->in, WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES + deliver->attributes_bytes +
-                                  (size_t)deliver->body_bytes);
+    size_t body_bytes = deliver->laid ? 0 : deliver->body_bytes;
+    buffer_consume(&fake->in,
+                   WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES + deliver->attributes_bytes + body_bytes);
 }
 
 static struct wire_result fake_ack(const struct wire_deliver *deliver)
@@ -177,7 +181,7 @@ static void fake_main(const struct behaviour *behaviours)
     buffer_init(&fake.out, LARGE_FRAME);
     fake.board = board_map(WORKER_BOARD_FD, &error);
     fake.shared = mmap(NULL, sizeof *fake.shared, PROT_READ | PROT_WRITE, MAP_SHARED, WORKER_CACHE_FD, 0);
-    if (!fake.board || fake.shared == MAP_FAILED)
+    if (!fake.board || fake.shared == MAP_FAILED || !shelf_map(&fake.shelf, WORKER_SHELF_FD, &error))
         _exit(96);
     unsigned start = atomic_fetch_add(&fake.shared->starts, 1);
     struct wire_frame frame = fake_next(&fake);

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+static const struct shelf no_shelf;
+
 /* A delivery's payload: attributes and body behind their struct. */
 static void put_delivery(struct buffer *payload, struct slice attributes, const char *body)
 {
@@ -43,7 +45,7 @@ static void attributes_are_found(void **context)
     wire_add(&attributes, WIRE_EXCHANGE, slice_of(""));
     wire_add(&attributes, (enum wire_attribute_id)200, slice_of("of a later version"));
     put_delivery(&payload, content_of(&attributes), "body");
-    assert_true(message_parse(content_of(&payload), &message));
+    assert_true(message_parse(content_of(&payload), &no_shelf, &message));
     assert_true(message_find(&message, WIRE_MESSAGE_ID, &value));
     assert_true(slice_equals(value, "first"));
     assert_true(message_find(&message, WIRE_EXCHANGE, &value));
@@ -70,12 +72,42 @@ static void every_shorter_payload_is_refused(void **context)
         char *copy = malloc(size ? size : 1);
         assert_non_null(copy);
         memcpy(copy, payload.data, size);
-        assert_false(message_parse((struct slice){ .data = copy, .size = size }, &message));
+        assert_false(message_parse((struct slice){ .data = copy, .size = size }, &no_shelf, &message));
         free(copy);
     }
-    assert_true(message_parse(content_of(&payload), &message));
+    assert_true(message_parse(content_of(&payload), &no_shelf, &message));
     buffer_clear(&attributes);
     buffer_clear(&payload);
+}
+
+/* A body on the shelf is told by its place there, which the payload does not reach into. */
+static void a_laid_body_is_on_the_shelf(void **context)
+{
+    static const struct {
+        uint32_t at;
+        uint32_t bytes;
+        bool read;
+    } cases[] = { { 0, 4, true },   { 3, 7, true },           { 9, 1, true },          { 9, 2, false },
+                  { 10, 1, false }, { 0, UINT32_MAX, false }, { UINT32_MAX, 1, false } };
+    char bytes[] = "0123456789";
+    const struct shelf shelf = { .data = bytes, .bytes = 10 };
+    (void)context;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct wire_deliver deliver = {
+            .seq = 1, .body_bytes = cases[i].bytes, .laid = 1, .laid_at = cases[i].at
+        };
+        char head[WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES];
+        struct message message;
+        wire_stamp_deliver(head, &deliver);
+        const struct slice payload = { head + WIRE_HEADER_BYTES, WIRE_DELIVER_BYTES };
+        assert_int_equal(message_parse(payload, &shelf, &message), cases[i].read);
+        assert_false(message_parse(payload, &no_shelf, &message));
+        if (cases[i].read) {
+            assert_true(message_parse(payload, &shelf, &message));
+            assert_ptr_equal(message.body.data, bytes + cases[i].at);
+            assert_int_equal(message.body.size, cases[i].bytes);
+        }
+    }
 }
 
 static bool promises_json(const char *content_type)
@@ -119,6 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attributes_are_found),
         cmocka_unit_test(every_shorter_payload_is_refused),
+        cmocka_unit_test(a_laid_body_is_on_the_shelf),
         cmocka_unit_test(json_is_known_by_its_type),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,6 +96,34 @@ static void test_messages_are_kept_apart(void **context)
     fixture_finish(&fixture);
 }
 
+/* A body on the shelf stays there while its message waits, and can be read until it is answered. */
+static void test_laid_bodies_of_messages_that_wait(void **context)
+{
+    static const char script[] = HANDLER("sleep(message.id == '1' and '100ms' or '10ms')\n"
+                                         "assert(data == message.body and #data == 20000)\n"
+                                         "return 'reject', data:sub(1, 1) .. data:sub(-1)");
+    struct fixture fixture;
+    char one[20000], other[20000];
+    (void)context;
+    memset(one, 'a', sizeof one);
+    memset(other, 'b', sizeof other);
+    start(&fixture, script);
+    fixture_deliver(
+        &fixture,
+        &(struct parcel){ .id = "1", .body = one, .body_bytes = sizeof one, .laid = true, .laid_at = 0 });
+    fixture_deliver(
+        &fixture, &(struct parcel){
+                      .id = "2", .body = other, .body_bytes = sizeof other, .laid = true, .laid_at = 32768 });
+    expect_text(&fixture, 2, WIRE_REJECT, "bb");
+    memset(other, 'c', sizeof other);
+    fixture_deliver(
+        &fixture, &(struct parcel){
+                      .id = "3", .body = other, .body_bytes = sizeof other, .laid = true, .laid_at = 32768 });
+    expect_text(&fixture, 3, WIRE_REJECT, "cc");
+    expect_text(&fixture, 1, WIRE_REJECT, "aa");
+    fixture_finish(&fixture);
+}
+
 /* The deadline counts while a handler waits; who passes it so is dropped alone, and the state lives on. */
 static void test_deadline_while_waiting(void **context)
 {
@@ -410,6 +438,7 @@ static int all_tests(void)
         cmocka_unit_test(test_who_waits_holds_up_nobody),
         cmocka_unit_test(test_no_more_than_so_many),
         cmocka_unit_test(test_messages_are_kept_apart),
+        cmocka_unit_test(test_laid_bodies_of_messages_that_wait),
         cmocka_unit_test(test_deadline_while_waiting),
         cmocka_unit_test(test_trips_cost_the_others_nothing),
         cmocka_unit_test(test_time_that_others_took),

@@ -62,6 +62,7 @@ static void assert_deliver(const struct wire_deliver *is, const struct wire_deli
     assert_true(is->seq == wanted->seq && is->slot == wanted->slot && is->attempt == wanted->attempt);
     assert_true(is->attributes_bytes == wanted->attributes_bytes && is->body_bytes == wanted->body_bytes);
     assert_int_equal(is->redelivered, wanted->redelivered);
+    assert_true(is->laid == wanted->laid && is->laid_at == wanted->laid_at);
 }
 
 static void assert_result(const struct wire_result *is)
@@ -311,6 +312,33 @@ static void test_stamped_delivery(void **state)
     assert_true(wire_find(attributes, WIRE_MESSAGE_ID, &value));
     assert_slice(value, "id-1");
     assert_slice(((struct slice){ payload.data + taken.attributes_bytes, taken.body_bytes }), "body");
+    buffer_clear(&buffer);
+}
+
+/* A body that is laid is no part of the frame. */
+static void test_laid_delivery(void **state)
+{
+    (void)state;
+    struct wire_deliver given = deliver, taken;
+    struct wire_frame frame;
+    struct buffer buffer;
+    char envelope[WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES];
+    given.laid = 1;
+    given.laid_at = UINT32_MAX - 1;
+    given.body_bytes = UINT32_MAX;
+    wire_stamp_deliver(envelope, &given);
+    buffer_init(&buffer, PAYLOAD_MAX);
+    (void)buffer_append(&buffer, envelope, sizeof envelope);
+    wire_add(&buffer, WIRE_MESSAGE_ID, slice_of("id-1"));
+    struct slice bytes = { .data = buffer.data, .size = buffer.size };
+    assert_int_equal(wire_next(bytes, PAYLOAD_MAX, &frame), WIRE_FRAME);
+    assert_int_equal(frame.payload.size, WIRE_DELIVER_BYTES + given.attributes_bytes);
+    struct slice payload = frame.payload;
+    assert_true(wire_take_deliver(&payload, &taken));
+    assert_deliver(&taken, &given);
+    assert_int_equal(payload.size, given.attributes_bytes);
+    payload = (struct slice){ frame.payload.data, frame.payload.size - 1 };
+    assert_false(wire_take_deliver(&payload, &taken));
     buffer_clear(&buffer);
 }
 
@@ -627,6 +655,7 @@ int main(void)
         cmocka_unit_test(test_every_frame_is_read_as_it_was_written),
         cmocka_unit_test(test_fields_of_every_struct),
         cmocka_unit_test(test_stamped_delivery),
+        cmocka_unit_test(test_laid_delivery),
         cmocka_unit_test(test_cut_frames),
         cmocka_unit_test(test_cut_structs),
         cmocka_unit_test(test_deliveries_whose_sizes_lie),

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/inherit.h"
 #include "common/log.h"
+#include "common/shelf.h"
 #include "common/wire.h"
 #include "worker/worker.h"
 
@@ -51,6 +52,7 @@ struct fixture {
     pid_t pid;
     int fd;
     struct board *board;
+    struct shelf shelf;
     struct cache cache; /* as the host's; made by fixture_spawn where cache_fd is -1 */
     int cache_fd;
     struct buffer input;
@@ -71,6 +73,8 @@ struct answer {
 struct parcel {
     const char *body;
     size_t body_bytes; /* 0: up to the NUL */
+    bool laid;         /* the body lies on the shelf, */
+    uint32_t laid_at;  /* here; where it is no place there only said to */
     const char *content_type;
     const char *id;
     struct slice attributes; /* any others, encoded */
@@ -123,18 +127,20 @@ static inline void fixture_link(const struct fixture *fixture, const char *targe
     assert_int_equal(symlink(target, full), 0);
 }
 
-static inline void fixture_become_worker(const struct fixture *fixture, int socket_fd, int board_fd)
+static inline void fixture_become_worker(const struct fixture *fixture, int socket_fd, int board_fd,
+                                         int shelf_fd)
 {
     char program[] = "moonrabbit", command[] = "@worker";
     char *const arguments[] = { program, command, NULL };
     int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
     int high_socket = fcntl(socket_fd, F_DUPFD_CLOEXEC, 10),
-        high_board = fcntl(board_fd, F_DUPFD_CLOEXEC, 10);
+        high_board = fcntl(board_fd, F_DUPFD_CLOEXEC, 10), high_shelf = fcntl(shelf_fd, F_DUPFD_CLOEXEC, 10);
     int high_self = fcntl(self, F_DUPFD_CLOEXEC, 10);
     int high_cache = fcntl(fixture->cache_fd, F_DUPFD_CLOEXEC, 10);
-    if (high_socket >= 0 && high_board >= 0 && high_self >= 0 && high_cache >= 0 &&
+    if (high_socket >= 0 && high_board >= 0 && high_shelf >= 0 && high_self >= 0 && high_cache >= 0 &&
         dup2(high_socket, WORKER_SOCKET_FD) >= 0 && dup2(high_board, WORKER_BOARD_FD) >= 0 &&
-        dup2(high_cache, WORKER_CACHE_FD) >= 0 && chdir(fixture->folder) == 0)
+        dup2(high_cache, WORKER_CACHE_FD) >= 0 && dup2(high_shelf, WORKER_SHELF_FD) >= 0 &&
+        chdir(fixture->folder) == 0)
         (void)fexecve(high_self, arguments, environ);
     _exit(127);
 }
@@ -164,21 +170,23 @@ static inline void fixture_make_cache(struct fixture *fixture, size_t memory_byt
 /* Starts the worker, which waits for its setup. */
 static inline void fixture_spawn(struct fixture *fixture)
 {
-    int pair[2], board_fd;
+    int pair[2], board_fd, shelf_fd;
     struct error error;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     fixture->board = board_open(&board_fd, &error);
     assert_non_null(fixture->board);
+    assert_true(shelf_open(&fixture->shelf, &shelf_fd, &error));
     if (fixture->cache_fd < 0)
         fixture_make_cache(fixture, 1 << 20, 100);
     fixture->pid = fork();
     while (fixture->pid == 0 && fixture->nested && fork() > 0)
         (void)pause();
     if (fixture->pid == 0)
-        fixture_become_worker(fixture, pair[1], board_fd);
+        fixture_become_worker(fixture, pair[1], board_fd, shelf_fd);
     assert_true(fixture->pid > 0);
     (void)close(pair[1]);
     (void)close(board_fd);
+    (void)close(shelf_fd);
     fixture->fd = pair[0];
 }
 
@@ -214,12 +222,17 @@ static inline void add_delivery(struct buffer *buffer, struct fixture *fixture, 
                                     .attempt = 3,
                                     .attributes_bytes = (uint32_t)attributes.size,
                                     .body_bytes = (uint32_t)body_bytes,
-                                    .redelivered = 1 };
+                                    .redelivered = 1,
+                                    .laid = parcel->laid,
+                                    .laid_at = parcel->laid_at };
     char head[WIRE_HEADER_BYTES + WIRE_DELIVER_BYTES];
     wire_stamp_deliver(head, &deliver);
     assert_true(buffer_append(buffer, head, sizeof head));
     assert_true(buffer_append(buffer, attributes.data, attributes.size));
-    assert_true(buffer_append(buffer, body, body_bytes));
+    if (!parcel->laid)
+        assert_true(buffer_append(buffer, body, body_bytes));
+    else if (parcel->laid_at < SHELF_BYTES && body_bytes <= SHELF_BYTES - parcel->laid_at)
+        memcpy(fixture->shelf.data + parcel->laid_at, body, body_bytes);
     buffer_clear(&attributes);
 }
 
@@ -353,6 +366,7 @@ static inline void fixture_close(struct fixture *fixture)
     if (fixture->fd >= 0)
         (void)close(fixture->fd);
     board_close(fixture->board);
+    shelf_close(&fixture->shelf);
     cache_unmap(&fixture->cache);
     if (fixture->cache_fd >= 0)
         (void)close(fixture->cache_fd);

@@ -68,6 +68,22 @@ static void do_bare(struct fake *fake)
     do_ack(fake);
 }
 
+static struct slice body_of(const struct fake *fake, const struct wire_deliver *deliver, struct slice rest)
+{
+    if (deliver->laid && !shelf_find(&fake->shelf, deliver->laid_at, deliver->body_bytes, &rest))
+        _exit(92);
+    return rest;
+}
+
+static bool is_run_of(struct slice bytes, char byte)
+{
+    for (size_t i = 0; i < bytes.size; i++) {
+        if (bytes.data[i] != byte)
+            return false;
+    }
+    return true;
+}
+
 /* Checks that each body is a run of one byte, after it has kept the host waiting. */
 static void do_read_late(struct fake *fake)
 {
@@ -77,11 +93,9 @@ static void do_read_late(struct fake *fake)
         struct slice rest;
         struct wire_deliver deliver = fake_delivery(fake, &rest);
         struct wire_result result = fake_ack(&deliver);
-        for (size_t i = 0; i < rest.size; i++) {
-            if (rest.data[i] != (char)deliver.seq)
-                result.verdict = WIRE_ERROR;
-        }
-        fake_answer(fake, &result, "");
+        if (!is_run_of(body_of(fake, &deliver, rest), (char)deliver.seq))
+            result.verdict = WIRE_ERROR;
+        fake_answer(fake, &result, deliver.laid ? "laid" : "sent");
         fake_drop(fake, &deliver);
     }
 }
@@ -591,20 +605,26 @@ static int tear_down(void **state)
     return end_test(state);
 }
 
-/* Sends so many deliveries whose body is a run of the byte that is their seq; how many were taken. */
-static unsigned deliver(unsigned count, size_t body_bytes)
+/* One whose body is a run of the byte that will be its seq. */
+static struct delivery *arrive(size_t body_bytes, uint64_t seq)
 {
     static uint64_t tag;
+    struct delivery *delivery = ledger_arrive(&ledger, ++tag);
+    assert_non_null(delivery);
+    assert_true(delivery_reserve(delivery, ENVELOPE + body_bytes));
+    delivery->frame_bytes = ENVELOPE + body_bytes;
+    delivery->attributes_bytes = 0;
+    memset(delivery->frame + ENVELOPE, (char)seq, body_bytes);
+    ledger_hold(&ledger, delivery);
+    return delivery;
+}
+
+/* Sends so many of them; how many were taken. */
+static unsigned deliver(unsigned count, size_t body_bytes)
+{
     struct delivery *batch[RESULTS_MAX];
-    for (unsigned i = 0; i < count; i++) {
-        batch[i] = ledger_arrive(&ledger, ++tag);
-        assert_non_null(batch[i]);
-        assert_true(delivery_reserve(batch[i], ENVELOPE + body_bytes));
-        batch[i]->frame_bytes = ENVELOPE + body_bytes;
-        batch[i]->attributes_bytes = 0;
-        memset(batch[i]->frame + ENVELOPE, (char)(worker->next_seq + i), body_bytes);
-        ledger_hold(&ledger, batch[i]);
-    }
+    for (unsigned i = 0; i < count; i++)
+        batch[i] = arrive(body_bytes, worker->next_seq + i);
     return worker_send(worker, &ledger, batch, count);
 }
 
@@ -659,7 +679,7 @@ static void test_a_batch_is_bounded(void **state)
 static void test_a_slow_reader_pins_no_memory(void **state)
 {
     (void)state;
-    enum { BODY = 400000, COUNT = 20 };
+    enum { BODY = SHELF_BYTES + 1, COUNT = 10 };
     unsigned taken = 0;
     spawn_ready("read late");
     taken = deliver(COUNT, BODY);
@@ -677,6 +697,106 @@ static void test_a_slow_reader_pins_no_memory(void **state)
     assert_true(worker_accepts(worker));
     assert_true(worker->out.capacity <= LEDGER_KEEP_BYTES);
     assert_int_equal(ledger.held.count, COUNT - taken);
+    end();
+}
+
+static unsigned laid(void)
+{
+    return (unsigned)__builtin_popcountll(worker->places.firsts);
+}
+
+static void test_large_bodies_are_laid(void **state)
+{
+    (void)state;
+    spawn_ready("read late");
+    assert_int_equal(deliver(3, WORKER_LAID_LEAST - 1), 3);
+    assert_int_equal(laid(), 0);
+    assert_int_equal(deliver(3, WORKER_LAID_LEAST), 3);
+    assert_int_equal(laid(), 3);
+    assert_int_equal(worker_shelf_bytes(worker), 3 * SHELF_UNIT_BYTES);
+    atomic_store(&shared->go, true);
+    RUN_UNTIL(told.count == 6);
+    assert_string_equal(told.text, "laid");
+    assert_int_equal(laid(), 0);
+    assert_int_equal(deliver(1, SHELF_BYTES), 1);
+    RUN_UNTIL(told.count == 7);
+    assert_string_equal(told.text, "laid");
+    assert_int_equal(deliver(1, SHELF_BYTES + 1), 1);
+    RUN_UNTIL(told.count == 8);
+    assert_string_equal(told.text, "sent");
+    for (unsigned i = 0; i < told.count; i++)
+        assert_int_equal(told.results[i].verdict, WIRE_ACK);
+    end();
+}
+
+/* What finds no room waits as long as the worker has something to do. */
+static void test_a_full_shelf_makes_wait(void **state)
+{
+    (void)state;
+    enum { BODY = 100000, FIT = SHELF_UNITS / 7, COUNT = 300 };
+    unsigned sent = 0;
+    spawn_ready("read late");
+    for (unsigned i = 0; i < COUNT; i++)
+        (void)arrive(BODY, i + 1);
+    while (sent < COUNT) {
+        struct delivery *batch[COUNT];
+        unsigned held = 0;
+        for (struct delivery *delivery = ledger.held.first; delivery; delivery = delivery->queue.next)
+            batch[held++] = delivery;
+        sent += worker_send(worker, &ledger, batch, held);
+        assert_true(laid() <= FIT && worker->unanswered == laid());
+        assert_true(sent >= FIT);
+        atomic_store(&shared->go, true);
+        unsigned before = told.count;
+        RUN_UNTIL(told.count > before);
+    }
+    RUN_UNTIL(told.count == COUNT);
+    for (unsigned i = 0; i < told.count; i++)
+        assert_true(told.results[i].seq == i + 1 && told.results[i].verdict == WIRE_ACK);
+    assert_true(worker->places.taken == 0);
+    end();
+}
+
+/* ... but a worker that could begin it gets it through the socket. */
+static void test_a_full_shelf_keeps_nobody_idle(void **state)
+{
+    (void)state;
+    enum { BODY = 100000, FIT = SHELF_UNITS / 7 };
+    struct consumer_config config = config_for("read late");
+    config.concurrency = FIT + 2;
+    spawn_with(&config);
+    RUN_UNTIL(told.ready);
+    unsigned taken = deliver(FIT + 1, BODY);
+    assert_int_equal(taken, FIT + 1);
+    assert_int_equal(laid(), FIT);
+    atomic_store(&shared->go, true);
+    RUN_UNTIL(told.count == taken);
+    assert_string_equal(told.text, "sent");
+    for (unsigned i = 0; i < taken; i++)
+        assert_int_equal(told.results[i].verdict, WIRE_ACK);
+    assert_true(worker->places.taken == 0);
+    end();
+}
+
+/* What the socket did not take has no place. */
+static void test_what_is_not_taken_is_not_laid(void **state)
+{
+    (void)state;
+    struct delivery *batch[3];
+    spawn_ready("read late");
+    batch[0] = arrive(4 * SHELF_BYTES, 1);
+    batch[1] = arrive(WORKER_LAID_LEAST, 2);
+    batch[2] = arrive(WORKER_LAID_LEAST, 3);
+    assert_int_equal(worker_send(worker, &ledger, batch, 3), 1);
+    assert_true(worker->out.size > 0);
+    assert_true(worker->places.taken == 0);
+    atomic_store(&shared->go, true);
+    RUN_UNTIL(told.count == 1);
+    assert_int_equal(worker_send(worker, &ledger, batch + 1, 2), 2);
+    assert_int_equal(laid(), 2);
+    RUN_UNTIL(told.count == 3);
+    for (unsigned i = 0; i < told.count; i++)
+        assert_int_equal(told.results[i].verdict, WIRE_ACK);
     end();
 }
 
@@ -999,6 +1119,10 @@ int main(int argc, char **argv)
         WITH_WORKERS(test_deliveries_are_answered),
         WITH_WORKERS(test_a_batch_is_bounded),
         WITH_WORKERS(test_a_slow_reader_pins_no_memory),
+        WITH_WORKERS(test_large_bodies_are_laid),
+        WITH_WORKERS(test_a_full_shelf_makes_wait),
+        WITH_WORKERS(test_a_full_shelf_keeps_nobody_idle),
+        WITH_WORKERS(test_what_is_not_taken_is_not_laid),
         WITH_WORKERS(test_taking_back),
         WITH_WORKERS(test_last_answers_count),
         WITH_WORKERS(test_logs_are_passed_on),

@@ -324,6 +324,86 @@ static void bodies_up_to_the_limit(void **context)
     fixture_finish(&fixture);
 }
 
+/* Its memory can hold another body as soon as it is answered: nothing of the last is seen then. */
+static void bodies_on_the_shelf(void **context)
+{
+    static const struct {
+        uint32_t at;
+        size_t bytes;
+        const char *text;
+    } cases[] = { { 0, SHELF_BYTES, "1048576 a" },
+                  { 0, 16384, "16384 b" },
+                  { SHELF_BYTES - 1, 1, "1 c" },
+                  { 77, 65536, "65536 d" } };
+    struct fixture fixture;
+    struct answer answer;
+    char *body = malloc(SHELF_BYTES);
+    (void)context;
+    assert_non_null(body);
+    fixture_open(&fixture);
+    fixture.limits.decode = WIRE_DECODE_RAW;
+    fixture_run(&fixture,
+                "local kept\n" HANDLER("assert(data == message.body and data == data:sub(1, 1):rep(#data))\n"
+                                       "assert(not kept or kept == kept:sub(1, 1):rep(#kept)) kept = data\n"
+                                       "return 'reject', #data .. ' ' .. data:sub(-1)"));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        memset(body, 'a' + (int)i, cases[i].bytes);
+        fixture_try(&fixture,
+                    &(struct parcel){
+                        .body = body, .body_bytes = cases[i].bytes, .laid = true, .laid_at = cases[i].at },
+                    &answer);
+        assert_string_equal(answer.text, cases[i].text);
+    }
+    free(body);
+    fixture_finish(&fixture);
+}
+
+static void a_body_beyond_the_shelf_ends_the_worker(void **context)
+{
+    static const struct parcel beyond[] = {
+        { .body = "xx", .laid = true, .laid_at = SHELF_BYTES - 1 },
+        { .body = "x", .laid = true, .laid_at = SHELF_BYTES },
+        { .body = "x", .laid = true, .laid_at = UINT32_MAX },
+    };
+    (void)context;
+    for (size_t i = 0; i < sizeof beyond / sizeof beyond[0]; i++) {
+        for (unsigned concurrency = 1; concurrency <= 2; concurrency++) {
+            struct fixture fixture;
+            fixture_open(&fixture);
+            fixture.limits.concurrency = concurrency;
+            fixture_run(&fixture, HANDLER(""));
+            fixture_deliver(&fixture, &beyond[i]);
+            assert_int_equal(fixture_wait(&fixture), 70);
+            fixture_close(&fixture);
+        }
+    }
+}
+
+/* Whether the process has something of this name mapped with these rights. */
+static bool is_mapped(pid_t pid, const char *name, const char *rights)
+{
+    char path[64], line[512];
+    bool found = false;
+    (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file))
+        found = found || (strstr(line, name) && strstr(line, rights));
+    assert_int_equal(fclose(file), 0);
+    return found;
+}
+
+static void a_worker_only_reads_its_shelf(void **context)
+{
+    struct fixture fixture;
+    (void)context;
+    fixture_open(&fixture);
+    fixture_run(&fixture, HANDLER(""));
+    assert_true(is_mapped(fixture.pid, "moonrabbit-shelf", " r--s "));
+    assert_false(is_mapped(fixture.pid, "moonrabbit-shelf", " rw-s "));
+    fixture_finish(&fixture);
+}
+
 static void a_body_over_the_limit_is_no_frame(void **context)
 {
     struct fixture fixture;
@@ -458,7 +538,7 @@ static void a_worker_has_no_descriptor_to_spare(void **context)
     (void)context;
     fixture_open(&fixture);
     fixture_run(&fixture, HANDLER(""));
-    for (int fd = INHERITED_END + 1; fd < 32; fd++) {
+    for (int fd = INHERITED_END; fd < 32; fd++) {
         struct stat status;
         (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)fixture.pid, fd);
         assert_int_equal(lstat(path, &status), -1);
@@ -484,6 +564,9 @@ static int all_tests(void)
         cmocka_unit_test(a_host_that_is_gone_at_once_is_the_end),
         cmocka_unit_test(a_worker_does_not_outlive_its_host),
         cmocka_unit_test(bodies_up_to_the_limit),
+        cmocka_unit_test(bodies_on_the_shelf),
+        cmocka_unit_test(a_body_beyond_the_shelf_ends_the_worker),
+        cmocka_unit_test(a_worker_only_reads_its_shelf),
         cmocka_unit_test(a_body_over_the_limit_is_no_frame),
         cmocka_unit_test(log_lines),
         cmocka_unit_test(log_lines_are_bounded),

@@ -59,7 +59,8 @@ static double max_length(const struct consumer *consumer)
            health_is_ready(program, NULL))                                                                   \
     METRIC(start_time_seconds, "gauge", "When the program started, in Unix time.", program->started_at)      \
     METRIC(memory_bytes, "gauge",                                                                            \
-           "Resident memory of the host and all its workers, without what they share.",                      \
+           "Resident memory of the host and all its workers, without what they share; large messages on "    \
+           "their way once.",                                                                                \
            looked(program, program->monitor.usage_bytes))                                                    \
     METRIC(memory_peak_bytes, "gauge", "The most that moonrabbit_memory_bytes has been.",                    \
            looked(program, program->monitor.peak_bytes))                                                     \

@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "host/amqp/connection.h"
+#include "host/gather.h"
 #include "host/program.h"
 #include "host/seccomp.h"
 
@@ -201,6 +202,23 @@ static void run_while(struct ev_loop *loop, ev_timer *timer, bool wanted)
         ev_timer_again(loop, timer);
 }
 
+static void let_gather(struct program *program)
+{
+    int64_t now_ns = clock_now_ns();
+    int64_t while_ns = now_ns - program->gathered_ns;
+    struct gather gather;
+    if (while_ns < GATHER_LOOK_NS)
+        return;
+    program->gathered_ns = now_ns;
+    gather_begin(&gather, while_ns);
+    for (struct member *member = program->members; member; member = member->next) {
+        uint64_t delivered = member->consumer->counts.delivered;
+        gather_add(&gather, delivered - member->delivered_before, member->consumer->config->prefetch);
+        member->delivered_before = delivered;
+    }
+    ev_set_io_collect_interval(program->loop, (double)gather_pause_ns(&gather) / 1e9);
+}
+
 static void on_turn(struct ev_loop *loop, ev_prepare *watcher, int events)
 {
     (void)events;
@@ -215,6 +233,7 @@ static void on_turn(struct ev_loop *loop, ev_prepare *watcher, int events)
     stop_broker_when_all_ended(program);
     run_while(loop, &program->tick, something_ends(program));
     run_while(loop, &program->flush_log, log_waits());
+    let_gather(program);
 }
 
 static void on_idle(struct ev_loop *loop, ev_timer *watcher, int events)

@@ -30,6 +30,7 @@ struct member {
     struct shared_config *next_shared; /* while its workers are being replaced */
     bool joining;                      /* began with a reload, and does not consume yet */
     bool replaces;                     /* when it does, the older member of the same name leaves */
+    uint64_t delivered_before;         /* until the last look at how much comes */
     bool ended;                        /* to be freed by the next turn, not inside its own call */
     struct member *next;
 };
@@ -57,8 +58,9 @@ struct program {
     bool outlet_started;
     bool reload_waits; /* SIGHUP came while the program started */
     uint64_t reconnects;
-    int64_t started_ns; /* monotonic */
-    int64_t started_at; /* the same, in Unix time, seconds */
+    int64_t gathered_ns; /* when it was last reckoned how long to let messages gather */
+    int64_t started_ns;  /* monotonic */
+    int64_t started_at;  /* the same, in Unix time, seconds */
     int64_t exit_when_idle_ns;
     int64_t shutdown_timeout_ns;
     int exit_code;

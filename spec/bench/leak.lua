@@ -3,7 +3,7 @@
 local process = require "support.process"
 
 local MANY = 1000000  -- messages through one worker, while its memory is looked at
-local MESSAGES = 60000 -- in each run that is timed
+local MESSAGES = 200000 -- in each run that is timed: a state that leaks is full once
 local QUOTA_MIB = 64
 local MIB = 1024 * 1024
 

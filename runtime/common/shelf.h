@@ -1,7 +1,8 @@
 /* The shelf: memory of one worker process in which the host lays large bodies for it, instead of sending them
  * through the socket. The host alone writes there, and never reads; the worker maps it to read, and can never
- * map it to write. What lies there is what this worker was handed, and nothing of others. Which part is free
- * only the host knows (host/places.h): a body lies still until the worker has answered its message. */
+ * map it to write. What lies there is what this worker was handed or is about to be, and nothing of others.
+ * Which part is free only the host knows (host/shelf_places.h): a body lies still until the worker has
+ * answered its message. */
 #ifndef COMMON_SHELF_H
 #define COMMON_SHELF_H
 

@@ -358,7 +358,7 @@ static void take_result(struct worker_process *worker, struct slice payload)
     }
     (void)wire_find(payload, WIRE_TEXT, &text);
     worker->unanswered--;
-    places_free(&worker->places, result.seq);
+    shelf_places_free(&worker->places, result.seq);
     if (result.seq > worker->answered_seq)
         worker->answered_seq = result.seq;
     worker->progress_ns = clock_now_ns();
@@ -690,7 +690,7 @@ static size_t before_body(const struct delivery *delivery)
 /* Copies a large body to the shelf. False where it has no room there now. */
 static bool lay(struct worker_process *worker, const struct delivery *delivery, struct wire_deliver *deliver)
 {
-    if (!places_take(&worker->places, deliver->body_bytes, deliver->seq, &deliver->laid_at))
+    if (!shelf_places_take(&worker->places, deliver->body_bytes, deliver->seq, &deliver->laid_at))
         return false;
     memcpy(worker->shelf.data + deliver->laid_at, delivery->frame + before_body(delivery),
            deliver->body_bytes);
@@ -774,7 +774,7 @@ unsigned worker_send(struct worker_process *worker, struct ledger *ledger, struc
         ledger_dispatch(ledger, batch[taken++], worker, worker->next_seq++);
     }
     for (unsigned i = taken; i < ready; i++)
-        places_free(&worker->places, first_seq + i);
+        shelf_places_free(&worker->places, first_seq + i);
     if (taken > 0 && worker->unanswered == 0)
         begin_work(worker);
     worker->unanswered += taken;

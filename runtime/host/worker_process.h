@@ -15,7 +15,7 @@
 #include "common/wire.h"
 #include "host/config.h"
 #include "host/ledger.h"
-#include "host/places.h"
+#include "host/shelf_places.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -71,7 +71,7 @@ struct worker_process {
     int fd;
     struct board *board;
     struct shelf shelf;
-    struct places places; /* on it: of messages that it has not answered */
+    struct shelf_places places; /* on it: of messages that it has not answered */
     ev_io readable;
     ev_io writable;
     ev_child child;

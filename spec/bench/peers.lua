@@ -7,6 +7,7 @@
 -- stopping takes, which a run with one message tells, is not in it: consumers live longer than a benchmark.
 local cjson = require "cjson"
 local process = require "support.process"
+local support = require "support.bench"
 local stat = require "posix.sys.stat"
 
 local FOLDER = "spec/bench/peers"
@@ -14,15 +15,7 @@ local NEVER = "1000000000" -- messages until a state is recycled
 local STARTS = 3           -- runs with one message, of which the median counts
 
 local HANDLERS = {
-  json = [[
-    return function(order)
-      local total = 0
-      for _, item in ipairs(order.items) do
-        total = total + item.quantity * item.price
-      end
-      if total == 1 then return "reject", "too cheap" end
-    end
-  ]],
+  json = support.ADDS_UP,
   raw = [[
     return function(body)
       if #body == 0 then return "reject", "empty" end

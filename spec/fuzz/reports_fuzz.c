@@ -143,7 +143,7 @@ static struct worker_process *new_worker(struct ev_loop *loop, struct board *boa
     worker->unanswered = given;
     for (uint64_t seq = 1; seq <= given; seq++) {
         uint32_t at;
-        MUST(places_take(&worker->places, SHELF_UNIT_BYTES, seq, &at));
+        MUST(shelf_places_take(&worker->places, SHELF_UNIT_BYTES, seq, &at));
         MUST(concurrency == 1 || buffer_append(&worker->open, (const char *)&seq, sizeof seq));
     }
     init_watchers(worker);

@@ -255,4 +255,15 @@ bench.ORDER = ('{"id":%%d,"customer":"customer-17","total":12345,"items":[' ..
   '{"goods":"carrot","quantity":3,"price":2599},{"goods":"lantern","quantity":1,"price":1499}],"note":"%s"}')
   :format(("ring twice, and leave it with the rabbit in the moon if nobody opens "):rep(2):sub(1, 87))
 
+---A handler that reads such an order.
+bench.ADDS_UP = [[
+  return function(order)
+    local total = 0
+    for _, item in ipairs(order.items) do
+      total = total + item.quantity * item.price
+    end
+    if total == 1 then return "reject", "too cheap" end
+  end
+]]
+
 return bench

@@ -2,8 +2,8 @@
  * them from its hand-out until its worker has answered, in whatever order that comes. The lowest run that is
  * long enough is taken, so that no more memory is touched than bodies lie there at once, and what was touched
  * last is warm. Pure: it knows no memory, only numbers. */
-#ifndef HOST_PLACES_H
-#define HOST_PLACES_H
+#ifndef HOST_SHELF_PLACES_H
+#define HOST_SHELF_PLACES_H
 
 #include "common/shelf.h"
 
@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* Zeroed: all is free. */
-struct places {
+struct shelf_places {
     uint64_t taken;               /* bit i: unit i is */
     uint64_t firsts;              /* bit i: a body begins at unit i; it is described at [i] below */
     uint64_t owners[SHELF_UNITS]; /* the message's seq */
@@ -23,15 +23,15 @@ _Static_assert(SHELF_UNITS == 64, "each unit has a bit");
 
 /* A run of units for a body of so many bytes, at least one; `seq` has none yet. False where there is none
  * free that is long enough. */
-bool places_take(struct places *places, size_t bytes, uint64_t seq, uint32_t *ret_at);
+bool shelf_places_take(struct shelf_places *places, size_t bytes, uint64_t seq, uint32_t *ret_at);
 
-void places_free_taken(struct places *places, uint64_t seq);
+void shelf_places_free_taken(struct shelf_places *places, uint64_t seq);
 
 /* What the message has is free again; most have nothing. */
-static inline void places_free(struct places *places, uint64_t seq)
+static inline void shelf_places_free(struct shelf_places *places, uint64_t seq)
 {
     if (places->firsts != 0)
-        places_free_taken(places, seq);
+        shelf_places_free_taken(places, seq);
 }
 
 #endif

@@ -1,23 +1,23 @@
 /* Places on a worker's shelf: no two messages ever share a unit, the lowest run is taken, and what is
- * answered is free again, in whatever order; see host/places.h. */
-#include "host/places.h"
+ * answered is free again, in whatever order; see host/shelf_places.h. */
+#include "host/shelf_places.h"
 
 #include "tools.h"
 
 enum { WHOLE = SHELF_BYTES, UNIT = SHELF_UNIT_BYTES };
 
-static uint32_t take(struct places *places, size_t bytes, uint64_t seq)
+static uint32_t take(struct shelf_places *places, size_t bytes, uint64_t seq)
 {
     uint32_t at = UINT32_MAX;
-    assert_true(places_take(places, bytes, seq, &at));
+    assert_true(shelf_places_take(places, bytes, seq, &at));
     return at;
 }
 
-static void refuse(struct places *places, size_t bytes)
+static void refuse(struct shelf_places *places, size_t bytes)
 {
-    const struct places before = *places;
+    const struct shelf_places before = *places;
     uint32_t at = 7;
-    assert_false(places_take(places, bytes, 1, &at));
+    assert_false(shelf_places_take(places, bytes, 1, &at));
     assert_int_equal(at, 7);
     assert_memory_equal(places, &before, sizeof before);
 }
@@ -25,7 +25,7 @@ static void refuse(struct places *places, size_t bytes)
 static void test_whole_units(void **state)
 {
     (void)state;
-    struct places places = { 0 };
+    struct shelf_places places = { 0 };
     assert_int_equal(take(&places, 1, 1), 0);
     assert_int_equal(take(&places, UNIT, 2), UNIT);
     assert_int_equal(take(&places, UNIT + 1, 3), 2 * UNIT);
@@ -37,32 +37,32 @@ static void test_whole_units(void **state)
 static void test_bounds(void **state)
 {
     (void)state;
-    struct places places = { 0 };
+    struct shelf_places places = { 0 };
     refuse(&places, 0);
     refuse(&places, WHOLE + 1);
     refuse(&places, SIZE_MAX);
     assert_int_equal(take(&places, WHOLE, 1), 0);
     refuse(&places, 1);
-    places_free(&places, 1);
+    shelf_places_free(&places, 1);
     assert_int_equal(take(&places, WHOLE - UNIT, 2), 0);
     refuse(&places, UNIT + 1);
     assert_int_equal(take(&places, UNIT, 3), WHOLE - UNIT);
     refuse(&places, 1);
-    places_free(&places, 2);
+    shelf_places_free(&places, 2);
     assert_int_equal(take(&places, WHOLE - UNIT, 4), 0);
 }
 
 static void test_the_lowest_run_that_is_long_enough(void **state)
 {
     (void)state;
-    struct places places = { 0 };
+    struct shelf_places places = { 0 };
     for (uint64_t seq = 1; seq <= SHELF_UNITS; seq++)
         (void)take(&places, UNIT, seq);
     refuse(&places, 1);
     /* Free now: units 3, 10 and 11, 20 to 22, and the last. */
     static const uint64_t answered[] = { 11, 4, 21, 23, 22, 12, SHELF_UNITS };
     for (size_t i = 0; i < COUNT_OF(answered); i++)
-        places_free(&places, answered[i]);
+        shelf_places_free(&places, answered[i]);
     assert_int_equal(take(&places, 3 * UNIT, 100), 20 * UNIT);
     refuse(&places, 3 * UNIT);
     assert_int_equal(take(&places, 2 * UNIT, 101), 10 * UNIT);
@@ -75,25 +75,25 @@ static void test_the_lowest_run_that_is_long_enough(void **state)
 static void test_who_has_nothing_frees_nothing(void **state)
 {
     (void)state;
-    struct places places = { 0 };
-    places_free(&places, 1);
+    struct shelf_places places = { 0 };
+    shelf_places_free(&places, 1);
     (void)take(&places, 5 * UNIT, 1);
     (void)take(&places, UNIT, 3);
-    const struct places before = places;
-    places_free(&places, 2);
-    places_free(&places, 0);
+    const struct shelf_places before = places;
+    shelf_places_free(&places, 2);
+    shelf_places_free(&places, 0);
     assert_memory_equal(&places, &before, sizeof before);
-    places_free(&places, 1);
-    places_free(&places, 1);
+    shelf_places_free(&places, 1);
+    shelf_places_free(&places, 1);
     assert_true(places.taken == UINT64_C(1) << 5);
-    places_free(&places, 3);
+    shelf_places_free(&places, 3);
     assert_true(places.taken == 0 && places.firsts == 0);
     assert_int_equal(places.touched, 6);
 }
 
 /* Beside it a table of who has which unit. */
 struct model {
-    struct places places;
+    struct shelf_places places;
     uint64_t owners[SHELF_UNITS]; /* 0: nobody */
 };
 
@@ -123,7 +123,7 @@ static void model_take(struct model *model, size_t bytes, uint64_t seq)
 
 static void model_free(struct model *model, uint64_t seq)
 {
-    places_free(&model->places, seq);
+    shelf_places_free(&model->places, seq);
     for (unsigned unit = 0; unit < SHELF_UNITS; unit++)
         model->owners[unit] = model->owners[unit] == seq ? 0 : model->owners[unit];
 }

@@ -1,5 +1,5 @@
-/* Taking and freeing units of a worker's shelf; see places.h. */
-#include "host/places.h"
+/* Taking and freeing units of a worker's shelf; see shelf_places.h. */
+#include "host/shelf_places.h"
 
 /* Bit i of what is returned: units i to i + length - 1 are free. */
 static uint64_t find_runs(uint64_t taken, unsigned length)
@@ -19,7 +19,7 @@ static uint64_t run_of(unsigned first, unsigned length)
     return (length == SHELF_UNITS ? UINT64_MAX : (UINT64_C(1) << length) - 1) << first;
 }
 
-bool places_take(struct places *places, size_t bytes, uint64_t seq, uint32_t *ret_at)
+bool shelf_places_take(struct shelf_places *places, size_t bytes, uint64_t seq, uint32_t *ret_at)
 {
     if (bytes == 0 || bytes > SHELF_BYTES)
         return false;
@@ -38,7 +38,7 @@ bool places_take(struct places *places, size_t bytes, uint64_t seq, uint32_t *re
     return true;
 }
 
-void places_free_taken(struct places *places, uint64_t seq)
+void shelf_places_free_taken(struct shelf_places *places, uint64_t seq)
 {
     for (uint64_t left = places->firsts; left != 0; left &= left - 1) {
         unsigned first = (unsigned)__builtin_ctzll(left);

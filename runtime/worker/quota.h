@@ -3,9 +3,9 @@
  *
  * The arena is that of a second, empty state: where it was needed, closing that one gives all of it back to
  * the system at once, and what the state has leaked is not walked through and freed piece by piece, which
- * took 30 ms for 50 MiB. So nothing in a state may want a finalizer (cjson's would only free what is in the
- * arena). And LuaJIT has to be a build with GC64, which is the default: others give a state no allocator but
- * their own.
+ * took 30 ms for 50 MiB. So nothing in a state may want a finalizer when it is over (cjson's would only free
+ * what is in the arena, cycle.h's would only count). And LuaJIT has to be a build with GC64, which is the
+ * default: others give a state no allocator but their own.
  *
  * Past `limit` memory is still given, but the message is over (trip.h): scripts that catch a refusal and go
  * on can crash LuaJIT, an overdraft cannot. Refused is only what lies past `refuse_at`, for what a hook does

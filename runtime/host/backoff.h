@@ -20,7 +20,7 @@ void backoff_reset(struct backoff *backoff); /* after a success */
 
 /* What was tried has worked and is over again, after so long: a success, but where it ended at once. So what
  * always does that is not tried at the shortest wait for ever. How long the wait before it was does not
- * count: after a long outage a connection that is lost a second time would wait as long again. */
+ * count, or a connection that is lost again soon after a long outage would wait as long once more. */
 void backoff_lasted(struct backoff *backoff, int64_t lasted_ns);
 
 double backoff_random_share(void); /* 0 to 1 */

@@ -86,8 +86,8 @@ void broker_stop(struct broker *broker);
  * whose first message costs the connection again, is not come back to faster. */
 void broker_is_useful(struct broker *broker);
 
-/* A delivery was settled, or a publication answered: what comes next is something else, and the
- * next loss is a new one, however soon it comes. */
+/* A delivery was settled, or a publication answered: what comes next is something else, and the next loss is
+ * a new one, however soon it comes. */
 void broker_made_progress(struct broker *broker);
 
 bool broker_is_up(const struct broker *broker);

@@ -202,6 +202,7 @@ static void run_while(struct ev_loop *loop, ev_timer *timer, bool wanted)
         ev_timer_again(loop, timer);
 }
 
+/* Looked at now and then; what was found holds until the next look. */
 static void let_gather(struct program *program)
 {
     int64_t now_ns = clock_now_ns();

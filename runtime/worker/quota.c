@@ -12,6 +12,7 @@ enum {
     STRIDE_BYTES = 64 * 1024,
     SMALL_BYTES = 1024 * 1024,
     GARBAGE_USUAL_BYTES = 8 * 1024 * 1024,
+    CYCLE_AIM = 13,    /* 16ths of the limit: below where recycle.c would collect by itself, by its default */
     PAUSE_MIN = 110,   /* hundredths of what lives */
     STEP_USUAL = 200,  /* LuaJIT's own: hundredths of what is allocated */
     STEP_QUICK = 1000, /* what is allocated while a cycle lasts it does not collect */
@@ -36,7 +37,7 @@ static size_t block_bytes(size_t bytes)
  * LuaJIT's own pace: memory that is used again soon is still there. */
 static size_t next_cycle(const struct quota *quota)
 {
-    size_t aim = quota->limit / 16 * 13;
+    size_t aim = quota->limit / 16 * CYCLE_AIM;
     size_t more = quota->used < aim ? (aim - quota->used) / 8 : 0;
     more = more < GARBAGE_USUAL_BYTES ? more : GARBAGE_USUAL_BYTES;
     if (quota->used < SMALL_BYTES || more < quota->used)

@@ -4,7 +4,7 @@
  * above recycle.memory, after a trip, or when the host asks. A full collection is only made when one of
  * LuaJIT's own cycles has left more, or when the heap with its garbage is above that by an eighth, and by a
  * quarter above what the last cycle has left. It takes a hundredth of the worker's time at the most, except
- * where the heap has grown by a quarter of recycle.memory since. */
+ * where the heap has grown by a quarter of recycle.memory since; and those while resting another. */
 #ifndef WORKER_RECYCLE_H
 #define WORKER_RECYCLE_H
 

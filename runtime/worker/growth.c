@@ -38,11 +38,16 @@ static uint64_t bytes_of(const struct growth_point *point)
     return point->bytes;
 }
 
+uint64_t growth_apart(uint64_t messages)
+{
+    return messages < 4 ? 1 : messages / 4;
+}
+
 void growth_add(struct growth_series *series, const struct growth_point *point)
 {
     if (series->count > 0) {
         struct growth_point *last = &series->points[series->count - 1];
-        if (point->messages < last->messages + last->messages / 4 || point->messages == last->messages) {
+        if (point->messages < last->messages + growth_apart(last->messages)) {
             *last = *point;
             return;
         }

@@ -43,7 +43,9 @@ struct growth {
     double bytes_per_message;
 };
 
-/* A look that follows closely upon the last takes its place. */
+/* How many messages after such a look another is a point of its own; one before that takes its place. */
+uint64_t growth_apart(uint64_t messages);
+
 void growth_add(struct growth_series *series, const struct growth_point *point);
 
 /* Of a state with so many messages under way at once: what each of them keeps for as long comes and goes, and

@@ -14,8 +14,8 @@ enum {
     FIRST_LOOK_MESSAGES = 10000 / FIRST_LOOK_PART, /* these where it lives long */
     JUDGED_MESSAGES = 10000,                       /* then it is judged at each look from here on */
     TOLD_MESSAGES = 1000,                          /* one that is over sooner has told nothing about growth */
-    MESSAGES_STEP_MAX = 50000,                     /* between two looks */
-    HEAP_STEPS = 8,                                /* looks on the way to recycle.memory */
+    MESSAGES_STEP_MAX = 50000, /* between two looks, where they are apart then (growth.h) */
+    HEAP_STEPS = 8,            /* looks on the way to recycle.memory */
     HEAP_STEP_LEAST = 64 * 1024,
     PUT_OFF_PART = 16,
     CYCLE_PART = 2, /* of all messages, that have to be handled between two looks */
@@ -178,6 +178,8 @@ static uint64_t step_after(uint64_t messages, bool on_trial)
 {
     uint64_t part = on_trial ? messages / 2 : messages;
     uint64_t step = part < MESSAGES_STEP_MAX ? part : MESSAGES_STEP_MAX;
+    if (step < growth_apart(messages))
+        step = growth_apart(messages);
     uint64_t chance = (messages * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
     return step + chance % (step / 4 + 1) + 1;
 }

@@ -192,6 +192,26 @@ static void a_look_right_after_another_takes_its_place(void **context)
     assert_int_equal(series.points[1].entries, 3);
 }
 
+/* A state that is never over: what begins to grow late is seen as long as looks are that far apart. */
+static void late_growth_is_growth(void **context)
+{
+    enum { BEGINS = 1000000 };
+    struct growth_series series = { .count = 0 };
+    uint64_t messages = 0;
+    (void)context;
+    while (growth_judge(&series, GROWTH_STEADY, 0).what == GROWTH_NONE) {
+        messages += growth_apart(messages);
+        assert_true(messages < 6 * BEGINS);
+        const struct growth_point point = {
+            .messages = messages,
+            .entries = messages < BEGINS ? 1000 : 1000 + messages - BEGINS,
+        };
+        growth_add(&series, &point);
+        assert_int_equal(series.points[series.count - 1].messages, messages);
+    }
+    assert_true(messages > BEGINS);
+}
+
 static void the_oldest_looks_are_forgotten(void **context)
 {
     struct growth_series series = { .count = 0 };
@@ -259,6 +279,7 @@ int main(void)
         cmocka_unit_test(chance_is_no_innocence),
         cmocka_unit_test(three_looks_are_needed),
         cmocka_unit_test(a_look_right_after_another_takes_its_place),
+        cmocka_unit_test(late_growth_is_growth),
         cmocka_unit_test(the_oldest_looks_are_forgotten),
         cmocka_unit_test(under_pressure),
         cmocka_unit_test(what_is_under_way_is_no_growth),

@@ -2,6 +2,7 @@
 #include "worker/large.h"
 
 #include <stdalign.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
 
@@ -12,7 +13,10 @@ struct large_block {
     size_t mapped_bytes;
 };
 
-enum { PAGE_BYTES = 4096 };
+enum {
+    PAGE_BYTES = 4096,
+    SLACK_PART = 8, /* of what is needed: so much more is not cut off */
+};
 
 /* With the head; 0 where there is no such number. */
 static size_t pages_for(size_t bytes)
@@ -38,48 +42,128 @@ static void link(struct large *large, struct large_block *block)
         block->next->previous = block;
 }
 
-void *large_take(struct large *large, size_t bytes)
+static struct large_block *map(size_t mapped_bytes)
 {
-    size_t mapped_bytes = pages_for(bytes);
     void *pages = mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped_bytes == 0 || pages == MAP_FAILED)
         return NULL;
     struct large_block *block = pages;
-    *block = (struct large_block){ .next = large->first, .mapped_bytes = mapped_bytes };
+    block->mapped_bytes = mapped_bytes;
+    return block;
+}
+
+static void unmap(struct large_block *block)
+{
+    (void)munmap(block, block->mapped_bytes);
+}
+
+static bool fits(const struct large_block *block, size_t mapped_bytes)
+{
+    return block->mapped_bytes >= mapped_bytes &&
+           block->mapped_bytes - mapped_bytes <= mapped_bytes / SLACK_PART;
+}
+
+/* One that fits, or else the latest; NULL where none waits. */
+static struct large_block *take_spare(struct large *large, size_t mapped_bytes)
+{
+    struct large_block **at = &large->spare;
+    while (*at && !fits(*at, mapped_bytes))
+        at = &(*at)->next;
+    if (!*at)
+        at = &large->spare;
+    struct large_block *block = *at;
+    if (!block)
+        return NULL;
+    *at = block->next;
+    large->spare_bytes -= block->mapped_bytes;
+    return block;
+}
+
+/* Of so many bytes and a little more; NULL where the system has none. */
+static struct large_block *resize(struct large_block *block, size_t mapped_bytes)
+{
+    if (fits(block, mapped_bytes))
+        return block;
+    void *pages =
+        mapped_bytes > 0 ? mremap(block, block->mapped_bytes, mapped_bytes, MREMAP_MAYMOVE) : MAP_FAILED;
+    if (pages == MAP_FAILED)
+        return NULL;
+    block = pages;
+    block->mapped_bytes = mapped_bytes;
+    return block;
+}
+
+static struct large_block *reuse(struct large *large, size_t mapped_bytes)
+{
+    struct large_block *spare = take_spare(large, mapped_bytes);
+    struct large_block *block = spare ? resize(spare, mapped_bytes) : NULL;
+    if (spare && !block)
+        unmap(spare);
+    return block;
+}
+
+void *large_take(struct large *large, size_t bytes)
+{
+    size_t mapped_bytes = pages_for(bytes);
+    struct large_block *block = reuse(large, mapped_bytes);
+    if (!block)
+        block = map(mapped_bytes);
+    if (!block)
+        return NULL;
+    block->next = large->first;
+    block->previous = NULL;
     link(large, block);
     return block + 1;
 }
 
 void *large_resize(struct large *large, void *block, size_t bytes)
 {
-    struct large_block *head = head_of(block);
-    size_t mapped_bytes = pages_for(bytes);
-    if (mapped_bytes == head->mapped_bytes)
-        return block;
-    void *pages =
-        mapped_bytes > 0 ? mremap(head, head->mapped_bytes, mapped_bytes, MREMAP_MAYMOVE) : MAP_FAILED;
-    if (pages == MAP_FAILED)
+    struct large_block *head = resize(head_of(block), pages_for(bytes));
+    if (!head)
         return NULL;
-    head = pages;
-    head->mapped_bytes = mapped_bytes;
     link(large, head);
     return head + 1;
+}
+
+static void unlink_block(struct large *large, struct large_block *block)
+{
+    if (block->previous)
+        block->previous->next = block->next;
+    else
+        large->first = block->next;
+    if (block->next)
+        block->next->previous = block->previous;
 }
 
 void large_give_back(struct large *large, void *block)
 {
     struct large_block *head = head_of(block);
-    if (head->previous)
-        head->previous->next = head->next;
-    else
-        large->first = head->next;
-    if (head->next)
-        head->next->previous = head->previous;
-    (void)munmap(head, head->mapped_bytes);
+    unlink_block(large, head);
+    if (head->mapped_bytes > LARGE_SPARE_BYTES - large->spare_bytes) {
+        unmap(head);
+        return;
+    }
+    head->next = large->spare;
+    large->spare = head;
+    large->spare_bytes += head->mapped_bytes;
+}
+
+void large_drop_spare(struct large *large)
+{
+    while (large->spare) {
+        struct large_block *block = large->spare;
+        large->spare = block->next;
+        unmap(block);
+    }
+    large->spare_bytes = 0;
 }
 
 void large_clear(struct large *large)
 {
-    while (large->first)
-        large_give_back(large, large->first + 1);
+    while (large->first) {
+        struct large_block *block = large->first;
+        unlink_block(large, block);
+        unmap(block);
+    }
+    large_drop_spare(large);
 }

@@ -111,10 +111,18 @@ static void *take(struct quota *quota, size_t bytes)
     return quota->allocate(quota->arena, NULL, 0, bytes);
 }
 
+/* Where half of the quota is used, what waits for the next large block would come on top of it. */
+static void give_back_large(struct quota *quota, void *block)
+{
+    large_give_back(&quota->large, block);
+    if (quota->used > quota->limit / 2)
+        large_drop_spare(&quota->large);
+}
+
 static void give_back(struct quota *quota, void *block, size_t bytes)
 {
     if (bytes >= LARGE_BYTES)
-        large_give_back(&quota->large, block);
+        give_back_large(quota, block);
     else if (home_holds(quota->home, block))
         home_give_back(quota->home, block, bytes);
     else

@@ -2,6 +2,8 @@
  * see worker/quota.c. */
 #include "limits.h"
 
+#include "worker/quota.h"
+
 #include <stdio.h>
 
 #define MIB ((uint64_t)1024 * 1024)
@@ -146,6 +148,31 @@ static void native_stack(void **context)
         check_limit(&limits, &deep[i]);
 }
 
+/* Where half of the quota is used, nothing is held on top of it for the next large block. */
+static void what_waits_is_none_of_a_full_state(void **context)
+{
+    struct home home;
+    struct trip trip;
+    struct quota quota;
+    (void)context;
+    home_init(&home, HOME_BYTES);
+    lua_State *lua = quota_open_state(&quota, &trip, 4 * MIB, stack_reserve(), &home);
+    assert_non_null(lua);
+    void *kept = quota_reallocate(&quota, NULL, 0, MIB);
+    void *given = quota_reallocate(&quota, NULL, 0, MIB / 2);
+    assert_null(quota_reallocate(&quota, given, MIB / 2, 0));
+    assert_true(quota.large.spare_bytes >= MIB / 2);
+    kept = quota_reallocate(&quota, kept, MIB, 3 * MIB);
+    given = quota_reallocate(&quota, NULL, 0, MIB / 2);
+    assert_non_null(kept);
+    assert_non_null(given);
+    assert_null(quota_reallocate(&quota, given, MIB / 2, 0));
+    assert_int_equal(quota.large.spare_bytes, 0);
+    assert_null(quota_reallocate(&quota, kept, 3 * MIB, 0));
+    quota_close_state(&quota, lua);
+    home_clear(&home);
+}
+
 static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +180,7 @@ static int all_tests(void)
         cmocka_unit_test(bodies_count),
         cmocka_unit_test(a_script_that_does_not_fit_is_not_loaded),
         cmocka_unit_test(native_stack),
+        cmocka_unit_test(what_waits_is_none_of_a_full_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

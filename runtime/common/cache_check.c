@@ -2,6 +2,7 @@
 #include "common/cache_check.h"
 
 #include "common/cache_blocks.h"
+#include "common/cache_shard.h"
 
 #include <stdlib.h>
 
@@ -29,7 +30,8 @@ static bool check_bounds(const struct shard *shard, struct error *error)
 
 static bool check_expiries(struct shard *shard, struct error *error)
 {
-    for (uint32_t place = 0; place < cell_get(&shard->head->entries); place++) {
+    const uint32_t entries = shard_entries(shard);
+    for (uint32_t place = 0; place < entries; place++) {
         const struct shard_expiry *expiry = &shard->expiries[place];
         const struct shard_expiry *above = &shard->expiries[place > 0 ? (place - 1) / 2 : 0];
         const struct cache_entry *entry = unit_entry(shard, cell_get(&expiry->number));
@@ -131,7 +133,8 @@ static bool mark(struct shard *shard, bool *seen, uint32_t number, uint32_t coun
 static bool mark_all(struct shard *shard, bool *seen)
 {
     const struct shard_head *head = shard->head;
-    for (uint32_t place = 0; place < cell_get(&head->entries); place++) {
+    const uint32_t entries = shard_entries(shard);
+    for (uint32_t place = 0; place < entries; place++) {
         uint32_t number = cell_get(&shard->expiries[place].number);
         const struct cache_entry *entry = unit_entry(shard, number);
         uint32_t key_bytes = about_key_bytes(cell_get(&entry->about));

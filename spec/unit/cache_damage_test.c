@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 enum { KEYS = 300, MEMORY = 128 * 1024, ENTRIES = 200 };
@@ -204,7 +205,55 @@ static void test_while_it_is_used(void **state)
     close_cache(&f);
 }
 
-/* The header, which all shards share: names and bounds of spaces, the clock, the counts. */
+static void fill(struct fixture *f, uint32_t count)
+{
+    char name[16];
+    cache_clear(&f->cache, BYTES(""));
+    for (uint32_t i = 0; i < count; i++) {
+        (void)snprintf(name, sizeof name, "%u", i);
+        (void)set_text(&f->cache, name, name);
+    }
+}
+
+/* Between any two instructions of a check: */
+static struct {
+    cell *entries;
+    volatile sig_atomic_t changes;
+} changing;
+
+static void on_timer(int number)
+{
+    (void)number;
+    cell_set(changing.entries, changing.changes++ % 2 == 0 ? UINT32_MAX : ENTRIES);
+}
+
+/* The count of entries was read anew at each step, and led on behind the places. Found by chance, once in
+ * some hundred runs of test_while_it_is_used. */
+static void test_a_count_that_changes_while_it_is_checked(void **state)
+{
+    enum { CHANGES = 200, EVERY_US = 1000 };
+    const struct sigaction action = { .sa_handler = on_timer, .sa_flags = SA_RESTART };
+    const struct itimerval often = { { 0, EVERY_US }, { 0, EVERY_US } }, never = { { 0, 0 }, { 0, 0 } };
+    struct sigaction before;
+    struct fixture f;
+    struct error error;
+    (void)state;
+    open_cache(&f, MEMORY, ENTRIES);
+    fill(&f, ENTRIES);
+    changing.entries = &f.cache.process->shards[0].head->entries;
+    changing.changes = 0;
+    assert_int_equal(sigaction(SIGVTALRM, &action, &before), 0);
+    assert_int_equal(setitimer(ITIMER_VIRTUAL, &often, NULL), 0);
+    while (changing.changes < CHANGES) {
+        if (!cache_check(&f.cache, &error))
+            fill(&f, ENTRIES);
+    }
+    assert_int_equal(setitimer(ITIMER_VIRTUAL, &never, NULL), 0);
+    assert_int_equal(sigaction(SIGVTALRM, &before, NULL), 0);
+    must_work_again(&f);
+    close_cache(&f);
+}
+
 /* An entry whose chain leads to a unit that was never taken into use: the walk took that for sound, and the
  * unit was then given to the next entry as well. Found by cache_fuzz. */
 static void test_a_unit_beyond_those_in_use(void **state)
@@ -229,6 +278,7 @@ static void test_a_unit_beyond_those_in_use(void **state)
     close_cache(&f);
 }
 
+/* The header, which all shards share: names and bounds of spaces, the clock, the counts. */
 static void test_header(void **state)
 {
     (void)state;
@@ -308,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_single_words),
         cmocka_unit_test(test_everything_at_once),
         cmocka_unit_test(test_while_it_is_used),
+        cmocka_unit_test(test_a_count_that_changes_while_it_is_checked),
         cmocka_unit_test(test_header),
         cmocka_unit_test(test_own_name_in_the_lock),
         cmocka_unit_test(test_tending),

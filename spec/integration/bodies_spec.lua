@@ -2,6 +2,7 @@
 -- its socket: whichever way, each handler sees its own message's body, byte for byte, whatever becomes of
 -- messages and workers meanwhile.
 local consumer = require "support.consumer"
+local process = require "support.process"
 local rabbit = require "support.rabbit"
 local signal = require "posix.signal"
 
@@ -53,13 +54,13 @@ describe("bodies of all sizes", function()
     assert(connection:close())
   end
 
-  local function start(handler, flags, sizes, count)
+  local function start(handler, flags, sizes, count, options)
     local queue = rabbit.queue "bodies"
     fill(queue, count or COUNT, sizes or SIZES)
     local all = { workers = 2, prefetch = 60, decode = "raw", ["retry-delay"] = "20ms",
       ["exit-when-idle"] = consumer.IDLE }
     for name, value in pairs(flags or {}) do all[name] = value end
-    return consumer.start(queue, handler, all), queue
+    return consumer.start(queue, handler, all, options), queue
   end
 
   local function assert_all_right(program, count)
@@ -140,6 +141,20 @@ describe("bodies of all sizes", function()
     assert.equal(240, consumer.finish(program).acked)
     assert_all_right(program, 240)
   end)
+
+  for _, refused in ipairs { false, true } do
+    local way = refused and "go through the socket where a kernel before 5.1 cannot keep workers from writing"
+      or "lie in memory that workers cannot write"
+    it(way, function()
+      local program, queue = start(handler_that "", {}, nil, nil, { refuse_read_only_memory = refused })
+      consumer.wait_consuming(program)
+      local shelf = assert(process.proc(program:children()[1], "maps")):match "memfd:moonrabbit%-shelf"
+      assert.equal(refused, shelf == nil)
+      assert.equal(COUNT, consumer.finish(program).acked)
+      assert_all_right(program)
+      consumer.assert_left(queue, 0)
+    end)
+  end
 
   it("stay in order with one worker", function()
     local program = start(handler_that "", { workers = 1, prefetch = 100 },

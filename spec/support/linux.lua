@@ -1,6 +1,7 @@
 -- What Linux offers and lua-posix does not: descriptors that tell of a process's end and of a file's growth,
--- what a child used when it has ended, a child that dies with its parent, and one that gets no seccomp. The
--- invariant: waiting is done in poll(2), never by looking again and again. support.process is built on it.
+-- what a child used when it has ended, a child that dies with its parent, and one to which the kernel
+-- refuses what an older one would. The invariant: waiting is done in poll(2), never by looking again
+-- and again. support.process is built on it.
 local ffi = require "ffi"
 local poll = require "posix.poll"
 local time = require "posix.time"
@@ -34,7 +35,9 @@ local PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
 local SECCOMP_MODE_FILTER = 2
 local SYS_PRCTL = jit.arch == "x64" and 157 or 167
 local SYS_SECCOMP = jit.arch == "x64" and 317 or 277
-local EACCES = 13
+local SYS_FCNTL = jit.arch == "x64" and 72 or 25
+local F_ADD_SEALS, F_SEAL_FUTURE_WRITE = 1033, 0x10
+local EACCES, EINVAL = 13, 22
 
 local linux = {}
 
@@ -152,14 +155,22 @@ function linux.limit_files(pid, bytes)
 end
 
 -- Of a filter for the kernel: load a word of what is known of the call, compare it, answer.
-local LOAD, JUMP_IF_EQUAL, ANSWER = 0x20, 0x15, 0x06
-local CALL_OFFSET, ARGUMENT_OFFSET = 0, 16
+local LOAD, JUMP_IF_EQUAL, JUMP_IF_ANY, ANSWER = 0x20, 0x15, 0x45, 0x06
+local CALL_OFFSET, ARGUMENT_OFFSET, ARGUMENT_BYTES = 0, 16, 8
 local ALLOWED, FAILS = 0x7fff0000, 0x00050000
+
+local function filter(list)
+  local steps = ffi.new("struct moonrabbit_bpf[?]", #list, list)
+  local program = ffi.new("struct moonrabbit_bpf_program", #list, steps)
+  local none, mode = ffi.cast("long", 0), ffi.cast("long", SECCOMP_MODE_FILTER)
+  checked("prctl", ffi.C.prctl(PR_SET_NO_NEW_PRIVS, ffi.cast("long", 1), none, none, none))
+  checked("prctl", ffi.C.prctl(PR_SET_SECCOMP, mode, program))
+end
 
 ---In a child: from now on the kernel refuses it, and all that it starts, filters of system calls, as where a
 ---container forbids them.
 function linux.refuse_seccomp()
-  local steps = ffi.new("struct moonrabbit_bpf[7]", {
+  filter {
     { LOAD, 0, 0, CALL_OFFSET },
     { JUMP_IF_EQUAL, 3, 0, SYS_SECCOMP },
     { JUMP_IF_EQUAL, 0, 3, SYS_PRCTL },
@@ -167,11 +178,21 @@ function linux.refuse_seccomp()
     { JUMP_IF_EQUAL, 0, 1, PR_SET_SECCOMP },
     { ANSWER, 0, 0, FAILS + EACCES },
     { ANSWER, 0, 0, ALLOWED },
-  })
-  local program = ffi.new("struct moonrabbit_bpf_program", ffi.sizeof(steps) / ffi.sizeof(steps[0]), steps)
-  local none, mode = ffi.cast("long", 0), ffi.cast("long", SECCOMP_MODE_FILTER)
-  checked("prctl", ffi.C.prctl(PR_SET_NO_NEW_PRIVS, ffi.cast("long", 1), none, none, none))
-  checked("prctl", ffi.C.prctl(PR_SET_SECCOMP, mode, program))
+  }
+end
+
+---The same for memory that others may only read, as by kernels before 5.1.
+function linux.refuse_read_only_memory()
+  filter {
+    { LOAD, 0, 0, CALL_OFFSET },
+    { JUMP_IF_EQUAL, 0, 5, SYS_FCNTL },
+    { LOAD, 0, 0, ARGUMENT_OFFSET + ARGUMENT_BYTES },
+    { JUMP_IF_EQUAL, 0, 3, F_ADD_SEALS },
+    { LOAD, 0, 0, ARGUMENT_OFFSET + 2 * ARGUMENT_BYTES },
+    { JUMP_IF_ANY, 0, 1, F_SEAL_FUTURE_WRITE },
+    { ANSWER, 0, 0, FAILS + EINVAL },
+    { ANSWER, 0, 0, ALLOWED },
+  }
 end
 
 return linux

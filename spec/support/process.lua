@@ -116,6 +116,9 @@ local function become(argv, options, parent, stdin, stdout, stderr)
   if options.refuse_seccomp then
     linux.refuse_seccomp()
   end
+  if options.refuse_read_only_memory then
+    linux.refuse_read_only_memory()
+  end
   if options.cwd then
     assert(unistd.chdir(options.cwd))
   end
@@ -147,7 +150,8 @@ process.Process = Process -- for support.moonrabbit to build on
 ---Starts a program, found by PATH when its name has no slash.
 ---@param argv string[] the program and its arguments
 ---@param options? { env?: table<string, string|false>, cwd?: string, stdin?: string,
----  refuse_seccomp?: boolean, descriptors?: integer } env: false unsets; descriptors: its soft limit
+---  refuse_seccomp?: boolean, refuse_read_only_memory?: boolean, descriptors?: integer } env: false unsets;
+---  descriptors: its soft limit
 ---@return table process
 function process.start(argv, options)
   options = options or {}

@@ -411,6 +411,7 @@ static void init_watchers(struct program *program)
     ev_signal_init(&program->terminate, on_stop_signal, SIGTERM);
     ev_signal_init(&program->hangup, on_hangup, SIGHUP);
     ev_timer_init(&program->idle, on_idle, (double)idle_look_ns / 1e9, 0);
+    ev_set_priority(&program->idle, EV_MINPRI); /* after whatever has come meanwhile */
     ev_init(&program->shutdown, on_shutdown);
     ev_timer_init(&program->tick, on_tick, tick_seconds, tick_seconds);
     ev_timer_init(&program->flush_log, on_flush_log, log_flush_seconds, log_flush_seconds);

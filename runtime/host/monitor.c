@@ -182,17 +182,27 @@ static void tell_memory(const struct monitor *monitor, enum log_level level, con
                          log_integer("percent", percent_of(monitor->usage_bytes, monitor->critical_bytes))));
 }
 
+/* It may still be at the message that it had at hand when it was asked, or about to be closed. */
+static bool may_still_recycle(const struct monitor *monitor, const struct worker_process *worker)
+{
+    return worker->recycles == monitor->recycled.recycles &&
+           clock_now_ns() < monitor->recycled.asked_ns + worker->patience_ns;
+}
+
 /* First a new state, which costs microseconds; where that did not help, a new process. */
 static void relieve(struct monitor *monitor, const struct look *look)
 {
-    if (!look->largest)
+    struct worker_process *worker = look->largest;
+    if (!worker)
         return;
-    if (monitor->recycled == look->largest->pid) {
-        pool_replace(&look->largest_of->pool, look->largest, "memory is critical and it is the largest");
-        monitor->recycled = 0;
-    } else {
-        worker_recycle(look->largest);
-        monitor->recycled = look->largest->pid;
+    if (monitor->recycled.pid != worker->pid) {
+        worker_recycle(worker);
+        monitor->recycled.pid = worker->pid;
+        monitor->recycled.recycles = worker->recycles;
+        monitor->recycled.asked_ns = clock_now_ns();
+    } else if (!may_still_recycle(monitor, worker)) {
+        pool_replace(&look->largest_of->pool, worker, "memory is critical and it is the largest");
+        monitor->recycled.pid = 0;
     }
 }
 
@@ -221,7 +231,7 @@ static void judge_memory(struct monitor *monitor, const struct look *look)
     if (monitor->status == MEMORY_CRITICAL)
         relieve(monitor, look);
     else
-        monitor->recycled = 0;
+        monitor->recycled.pid = 0;
     if (monitor->status != MEMORY_NORMAL) {
         warn_of_memory(monitor, monitor->status > before);
         return;

@@ -28,6 +28,9 @@ enum {
 /* A process whose socket is closed has nothing left to do but exit. */
 static const double closing_seconds = 2.0;
 
+/* To be started by a busy machine, before the script can be loaded. */
+static const int64_t starting_ns = 5 * CLOCK_NS_PER_SECOND;
+
 static bool read_once(struct worker_process *worker);
 
 int worker_program_open(struct error *error)
@@ -185,6 +188,12 @@ static void watch_overdue(struct worker_process *worker, int64_t wait_ns)
     ev_timer_start(worker->loop, &worker->overdue);
 }
 
+/* How long it may be at one thing: where it starts, all that is not the script's comes on top. */
+static int64_t patience_ns(const struct worker_process *worker)
+{
+    return worker->patience_ns + (worker->state == WORKER_STARTING ? starting_ns : 0);
+}
+
 static void on_overdue(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     (void)loop;
@@ -193,7 +202,7 @@ static void on_overdue(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)read_once(worker); /* this process may have slept, and the answer lie there */
     if (is_idle(worker) || worker->fd < 0)
         return;
-    int64_t left_ns = busy_since_ns(worker) + worker->patience_ns - clock_now_ns();
+    int64_t left_ns = busy_since_ns(worker) + patience_ns(worker) - clock_now_ns();
     if (left_ns > 0) {
         watch_overdue(worker, left_ns);
         return;
@@ -212,7 +221,7 @@ static void on_overdue(struct ev_loop *loop, ev_timer *watcher, int events)
 static void begin_work(struct worker_process *worker)
 {
     worker->progress_ns = clock_now_ns();
-    watch_overdue(worker, worker->patience_ns);
+    watch_overdue(worker, patience_ns(worker));
 }
 
 static void smooth_service(struct worker_process *worker, int64_t elapsed_ns)
@@ -469,6 +478,7 @@ static void take_frame(struct worker_process *worker, const struct wire_frame *f
         if (worker->state == WORKER_STARTING && wire_take_ready(&payload, &ready)) {
             worker->state = WORKER_READY;
             worker->was_ready = true;
+            ev_timer_stop(worker->loop, &worker->overdue); /* which has more patience than with a message */
             worker->events->ready(worker->owner, worker);
         }
         break;

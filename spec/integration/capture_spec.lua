@@ -244,7 +244,7 @@ describe("moonrabbit capture", function()
   end)
 
   it("is stopped by a signal in order, with what it has so far", function()
-    local program = moonrabbit.start("capture", "--tap=amq.fanout", "--max=3", "--json", "-o",
+    local program = moonrabbit.start("capture", "--tap=amq.fanout", "--max=100000", "--json", "-o",
       "tapped.ndjson", "--broker=" .. rabbit.url, { cwd = space.path })
     local connection = assert(rabbit.connect())
     assert(connection:confirm_select())

@@ -71,7 +71,7 @@ describe("concurrency", function()
         end
         sleep("400ms")
         handled(order, message)
-      end]], { concurrency = 20, ["limits-deadline"] = "1s", ["limits-grace"] = "200ms",
+      end]], { concurrency = 20, ["limits-deadline"] = "5s", ["limits-grace"] = "200ms",
         ["retry-delay"] = "100ms", ["max-messages"] = 21 })
     local counts = consumer.finish(program)
     assert.same({ 20, 1, 1 }, { counts.acked, counts.retried, counts.worker_deaths })

@@ -168,7 +168,7 @@ describe("where the kernel refuses seccomp", function()
   it("the program says so once, and works", function()
     local queue = rabbit.queue "confined"
     consumer.fill(queue, 20)
-    local result = moonrabbit.run("run", handler(), "--queue", queue, "--exit-when-idle", "0s",
+    local result = moonrabbit.run("run", handler(), "--queue", queue, "--max-messages", "20",
       arguments "on")
     assert.equal(0, result.code, result.err)
     local warnings = scene.find_all(result.logs, WARNING)

@@ -41,7 +41,7 @@ describe("hand-out", function()
     local queue = rabbit.queue "handout"
     consumer.fill(queue, 10)
     local program = consumer.start(queue, SLOW_FIRST:format(4),
-      { workers = 2, prefetch = 10, ["exit-when-idle"] = "500ms" })
+      { workers = 2, prefetch = 10, ["exit-when-idle"] = consumer.IDLE })
     assert.equal(10, consumer.finish(program).acked)
     assert.equal(10, handled_before_slow(program))
   end)
@@ -52,7 +52,7 @@ describe("hand-out", function()
     consumer.fill(queue, 1, { from = 1 })
     consumer.fill(queue, 500, { from = 2002 })
     local program = consumer.start(queue, SLOW_FIRST:format(4),
-      { workers = 2, prefetch = 200, ["exit-when-idle"] = "500ms" })
+      { workers = 2, prefetch = 200, ["exit-when-idle"] = consumer.IDLE })
     assert.equal(2501, consumer.finish(program).acked)
     assert.equal(2501, handled_before_slow(program))
     local missing, duplicates = consumer.missing(program, 2501)
@@ -65,7 +65,7 @@ describe("hand-out", function()
     local queue = rabbit.queue "handout"
     consumer.fill(queue, 300)
     local program = consumer.start(queue, SLOW_FIRST:format(6),
-      { workers = 2, prefetch = 10, ["exit-when-idle"] = "500ms" })
+      { workers = 2, prefetch = 10, ["exit-when-idle"] = consumer.IDLE })
     assert.equal(300, consumer.finish(program).acked)
     assert.equal(300, handled_before_slow(program))
   end)

@@ -7,10 +7,6 @@ local signal = require "posix.signal"
 describe("a run", function()
   after_each(require "support.cleanup")
 
-  local function assert_left(queue, ready)
-    assert.same({ ready = ready, unacked = 0, consumers = 0 }, rabbit.counts(queue))
-  end
-
   for _, workers in ipairs { 1, 4 } do
     it(("of --max-messages 100 settles exactly 100 with %d worker(s)"):format(workers), function()
       local queue = rabbit.queue "limits"
@@ -20,7 +16,7 @@ describe("a run", function()
       local counts = consumer.finish(program)
       assert.equal(100, counts.acked)
       assert.equal(100, #consumer.told(program))
-      assert_left(queue, 900)
+      consumer.assert_left(queue, 900)
     end)
   end
 
@@ -35,7 +31,7 @@ describe("a run", function()
     local counts = consumer.finish(program)
     assert.equal(51, counts.acked + counts.rejected)
     assert.equal(51, #consumer.told(program))
-    assert_left(queue, 149)
+    consumer.assert_left(queue, 149)
   end)
 
   it("of --max-messages counts a requeue as settled, and leaves its message in the queue", function()
@@ -44,22 +40,22 @@ describe("a run", function()
     local program = consumer.start(queue, [[return function() return "requeue" end]],
       { ["max-messages"] = 7, prefetch = 3 })
     assert.equal(7, consumer.finish(program).requeued)
-    assert_left(queue, 10)
+    consumer.assert_left(queue, 10)
   end)
 
   it("of --max-messages is exact where a worker is killed on the way", function()
     local queue = rabbit.queue "limits"
     consumer.fill(queue, 1000)
-    local program = consumer.start(queue, "return function(o, m) handled(o, m) spin(0.002) end",
+    local program = consumer.start(queue, "return function(o, m) handled(o, m) spin(0.02) end",
       { ["max-messages"] = 400, workers = 2, prefetch = 40 })
     consumer.wait_handled(program, 100)
-    assert(signal.kill(program:children()[1], signal.SIGKILL))
+    assert(signal.kill(assert(program:children()[1]), signal.SIGKILL))
     local counts = consumer.finish(program)
     assert.equal(400, counts.acked + counts.retried)
     assert(rabbit.eventually(function() -- what is tried again comes back from its delay queue
       return rabbit.counts(queue).ready == 1000 - counts.acked
     end, consumer.PATIENCE))
-    assert_left(queue, 1000 - counts.acked)
+    consumer.assert_left(queue, 1000 - counts.acked)
   end)
 
   it("of --max-messages over two consumers shares one count", function()
@@ -80,20 +76,20 @@ describe("a run", function()
   it("of --exit-when-idle ends when the queue was empty so long, a message begins that time anew", function()
     local queue = rabbit.queue "limits"
     consumer.fill(queue, 5)
-    local program = consumer.start(queue, consumer.TELL, { ["exit-when-idle"] = "1500ms" })
+    local program = consumer.start(queue, consumer.TELL, { ["exit-when-idle"] = "5s" })
     consumer.wait_handled(program, 5)
     consumer.fill(queue, 5, { from = 6 })
     consumer.wait_handled(program, 10)
     assert.is_true(program:running())
     assert.equal(10, consumer.finish(program).acked)
-    assert_left(queue, 0)
+    consumer.assert_left(queue, 0)
   end)
 
   it("of --exit-when-idle does not end while a message is at work", function()
     local queue = rabbit.queue "limits"
     consumer.fill(queue, 1)
-    local program = consumer.start(queue, "return function(o, m) spin(2) handled(o, m) end",
-      { ["exit-when-idle"] = "200ms" })
+    local program = consumer.start(queue, "return function(o, m) spin(4) handled(o, m) end",
+      { ["exit-when-idle"] = "1s" })
     assert.equal(1, consumer.finish(program).acked)
     assert.equal(1, #consumer.told(program))
   end)

@@ -67,11 +67,12 @@ describe("the monitor", function()
     assert.equal(1, #consumer.told(program, "memory is over memory.warning"))
   end)
 
-  -- Each worker keeps so much of a message that asks for it.
+  -- Each worker keeps so much of a message that asks for it, and is at that message for some looks.
   local HOARDING = [[
     local large, kept = ("x"):rep(100000), {}
     return function(order, message)
       for i = 1, order.id == 1 and 400 or 0 do kept[i] = large .. i end
+      if order.id == 1 then spin(1) end
       handled(order, message)
     end]]
 

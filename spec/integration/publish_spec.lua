@@ -139,12 +139,12 @@ describe("a broker short of memory", function()
     local queue, target = rabbit.queue "alarm", rabbit.queue "target"
     consumer.fill(queue, COUNT)
     local program = consumer.start(queue, FORWARD:format(0.003, target), { workers = 2, prefetch = 200,
-      ["broker-heartbeat"] = "1s", ["broker-io-timeout"] = "1s", ["exit-when-idle"] = consumer.IDLE })
+      ["broker-heartbeat"] = "3s", ["broker-io-timeout"] = "3s", ["exit-when-idle"] = consumer.IDLE })
     consumer.wait_handled(program, 100)
     rabbit.raise_memory_alarm()
     assert(program:wait_log({ msg = "the broker blocks publishers" }, { timeout = consumer.PATIENCE }))
     local before, held = #consumer.told(program), process.rss(program.pid)
-    linux.sleep(5) -- several heartbeats and io_timeouts long: the time is what is tested
+    linux.sleep(12) -- several heartbeats and io_timeouts long: the time is what is tested
     local after = #consumer.told(program)
     assert.is_true(after - before <= 500, ("%d messages were handed out while nothing could be published")
       :format(after - before))

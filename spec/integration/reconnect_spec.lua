@@ -266,7 +266,7 @@ describe("a channel that the broker closes", function()
   end
 
   before_each(function()
-    set("consumer_timeout", "1000")
+    set("consumer_timeout", "3000")
     set("channel_tick_interval", "500")
   end)
 

@@ -1043,6 +1043,7 @@ static void test_no_progress(void **state)
     RUN_UNTIL(told.ready || told.gone);
     if (told.ready) {
         assert_int_equal(deliver(1, 10), 1);
+        assert_true(ev_timer_remaining(worker->loop, &worker->overdue) < 0.2);
         run_until_gone();
         assert_contains(worker->last_words, "limits.deadline");
         assert_contains(worker->last_words, "100ms");

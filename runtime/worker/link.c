@@ -1,7 +1,10 @@
 /* Frames in and out of the worker; see link.h. */
 #include "worker/link.h"
 
+#include "common/clock.h"
+
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -79,11 +82,24 @@ static bool make_room(struct link *link)
     return true;
 }
 
-void link_await(const struct link *link)
+/* For poll, rounded up; -1: for ever. */
+static int milliseconds_until(int64_t until_ns)
+{
+    if (until_ns == INT64_MAX)
+        return -1;
+    int64_t left_ns = until_ns - clock_now_ns();
+    int64_t left_ms = left_ns > 0 ? (left_ns - 1) / CLOCK_NS_PER_MS + 1 : 0;
+    return left_ms < INT_MAX ? (int)left_ms : INT_MAX;
+}
+
+bool link_await(const struct link *link, int64_t until_ns)
 {
     struct pollfd readable = { .fd = link->fd, .events = POLLIN };
-    while (poll(&readable, 1, -1) < 0 && errno == EINTR)
-        ;
+    int count;
+    do
+        count = poll(&readable, 1, milliseconds_until(until_ns));
+    while (count < 0 && errno == EINTR);
+    return count != 0; /* what has failed, link_fill tells */
 }
 
 enum link_fill link_fill(struct link *link, struct error *error)

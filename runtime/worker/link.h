@@ -53,9 +53,10 @@ void link_allow(struct link *link, size_t payload_max);
 /* The next frame of what has come; on WIRE_FRAME it is valid until the next link_fill. */
 enum wire_next link_next(struct link *link, struct wire_frame *frame);
 
-/* Waits for more input, after link_next said WIRE_MORE; link_fill takes it. Not needed, but cheaper than to
- * wait in recv: that is woken whenever the host takes what was sent, too. */
-void link_await(const struct link *link);
+/* Waits for more input, after link_next said WIRE_MORE; link_fill takes it. False: it is `until_ns`, and none
+ * has come (INT64_MAX: for ever). Cheaper than to wait in recv: that is woken whenever the host takes what
+ * was sent, too. */
+bool link_await(const struct link *link, int64_t until_ns);
 
 enum link_fill { LINK_FILLED, LINK_ENDED, LINK_FAILED };
 

@@ -101,11 +101,15 @@ enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct s
     return is_too_large(recycle, state, now_ns) ? WIRE_RECYCLE_MEMORY : WIRE_RECYCLE_NONE;
 }
 
-void recycle_rest(struct recycle *recycle, struct state *state)
+int64_t recycle_rest(struct recycle *recycle, struct state *state)
 {
-    if (state_heap_bytes(state) > 2 * state->quota.after_cycle + REST_GARBAGE &&
-        clock_now_ns() >= recycle->next_rest_ns)
-        recycle->next_rest_ns = look(state);
+    /* Not by what a cycle has left, which may be what a message needed at that moment. */
+    if (state_heap_bytes(state) <= 2 * state->quota.live + REST_GARBAGE)
+        return INT64_MAX;
+    if (clock_now_ns() < recycle->next_rest_ns)
+        return recycle->next_rest_ns;
+    recycle->next_rest_ns = look(state);
+    return INT64_MAX;
 }
 
 bool recycle_run(struct recycle *recycle, struct state *state, enum wire_recycle_reason reason,

@@ -29,8 +29,9 @@ void recycle_start(struct recycle *recycle, struct state *state);
 /* One message more is handled. Whether the state is over, and why; WIRE_RECYCLE_NONE where it is not. */
 enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct state *state, int64_t now_ns);
 
-/* Nothing is at hand, the worker is about to wait: collects where there is much to collect. */
-void recycle_rest(struct recycle *recycle, struct state *state);
+/* Nothing is at hand, the worker is about to wait: collects where there is much to collect. When to come
+ * again, where it is too soon for that; INT64_MAX: not before another message. */
+int64_t recycle_rest(struct recycle *recycle, struct state *state);
 
 /* Teardown (not after a trip), and a new state with the script loaded; false with error where that fails.
  * Fills `told` for the host. Who asks is told what lived in the old state: full collections go before. */

@@ -55,6 +55,7 @@ struct worker {
     /* Where several are under way at once */
     struct tasks tasks;
     ev_io input;
+    ev_timer rested;         /* there is garbage to be collected then */
     enum link_fill filled;   /* what the last reading came to, */
     struct error *error;     /* and why, where it failed */
     struct wire_frame frame; /* that came and has to wait, */
@@ -287,12 +288,29 @@ static enum step answer_all(struct worker *worker)
     return next == WIRE_MORE ? GO_ON : BROKEN;
 }
 
+static void show_heap(struct worker *worker)
+{
+    atomic_store_explicit(&worker->board->heap_bytes, state_heap_bytes(&worker->state), memory_order_relaxed);
+    atomic_store_explicit(&worker->board->heap_peak_bytes, worker->state.quota.peak, memory_order_relaxed);
+}
+
+/* The worker is about to wait; until when, at most (INT64_MAX: for ever). */
+static int64_t rest(struct worker *worker)
+{
+    if (!worker->state.lua)
+        return INT64_MAX;
+    int64_t until_ns = recycle_rest(&worker->recycle, &worker->state);
+    show_heap(worker);
+    return until_ns;
+}
+
 /* Sends what waits, and waits for more. */
 static enum step refill(struct worker *worker, struct error *error)
 {
     link_flush(&worker->link);
     tick_rest(&worker->tick);
-    link_await(&worker->link);
+    while (!link_await(&worker->link, rest(worker)))
+        ;
     enum link_fill fill = link_fill(&worker->link, error);
     tick_work(&worker->tick);
     if (fill == LINK_FILLED)
@@ -315,12 +333,6 @@ static enum step await_setup(struct worker *worker, struct error *error)
     return BROKEN;
 }
 
-static void show_heap(struct worker *worker)
-{
-    atomic_store_explicit(&worker->board->heap_bytes, state_heap_bytes(&worker->state), memory_order_relaxed);
-    atomic_store_explicit(&worker->board->heap_peak_bytes, worker->state.quota.peak, memory_order_relaxed);
-}
-
 static enum step serve(struct worker *worker, struct error *error)
 {
     for (;;) {
@@ -329,9 +341,6 @@ static enum step serve(struct worker *worker, struct error *error)
             (void)error_set(error, ERROR_FAILED, "what the host sent is no delivery");
         if (step != GO_ON)
             return step;
-        show_heap(worker);
-        link_flush(&worker->link);
-        recycle_rest(&worker->recycle, &worker->state);
         step = refill(worker, error);
         if (step != GO_ON)
             return step;
@@ -419,14 +428,32 @@ static void on_input(struct ev_loop *loop, ev_io *watcher, int events)
     worker->filled = link_fill(&worker->link, worker->error);
 }
 
+static void on_rested(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)watcher;
+    (void)events;
+}
+
+static void wait_at_most_until(struct worker *worker, int64_t until_ns)
+{
+    struct ev_loop *loop = worker->waits.loop;
+    ev_timer_stop(loop, &worker->rested);
+    if (until_ns == INT64_MAX)
+        return;
+    ev_now_update(loop);
+    int64_t left_ns = until_ns - clock_now_ns();
+    ev_timer_set(&worker->rested, left_ns > 0 ? (double)left_ns / 1e9 : 0, 0);
+    ev_timer_start(loop, &worker->rested);
+}
+
 /* Sends what waits, and waits: for the host, where its frames can be taken, and for what handlers wait for.
  */
 static enum step wait_for_any(struct worker *worker)
 {
     struct ev_loop *loop = worker->waits.loop;
-    show_heap(worker);
     link_flush(&worker->link);
-    recycle_rest(&worker->recycle, &worker->state);
+    wait_at_most_until(worker, rest(worker));
     if (worker->frame_waits)
         ev_io_stop(loop, &worker->input);
     else
@@ -452,6 +479,7 @@ static enum step serve_many(struct worker *worker, struct error *error)
     worker->error = error;
     ev_io_init(&worker->input, on_input, worker->link.fd, EV_READ);
     worker->input.data = worker;
+    ev_init(&worker->rested, on_rested);
     while (step == GO_ON) {
         tasks_turn(&worker->tasks);
         step = take_all(worker);
@@ -461,6 +489,7 @@ static enum step serve_many(struct worker *worker, struct error *error)
             step = wait_for_any(worker);
     }
     ev_io_stop(loop, &worker->input);
+    ev_timer_stop(loop, &worker->rested);
     return step;
 }
 

@@ -313,6 +313,39 @@ static void near_the_quota_not_each_message_collects(void **context)
     fixture_finish(&fixture);
 }
 
+static void wait_heap_below(struct fixture *fixture, uint64_t bytes)
+{
+    const struct timespec pause = { .tv_nsec = 1000000 };
+    int64_t until_ns = clock_now_ns() + PATIENCE_MS * CLOCK_NS_PER_MS;
+    while (atomic_load(&fixture->board->heap_bytes) >= bytes) {
+        assert_true(clock_now_ns() < until_ns);
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+/* The garbage of the last message goes while the worker rests, also where it is too soon at first, and
+ * whether one message is under way at a time or more. */
+static void garbage_goes_while_resting(void **context)
+{
+    static const uint32_t concurrencies[] = { 0, 4 };
+    (void)context;
+    for (size_t i = 0; i < sizeof concurrencies / sizeof concurrencies[0]; i++) {
+        struct fixture fixture;
+        struct trial trial;
+        open_with(&fixture, 0, 0);
+        fixture.limits.memory_bytes = 65536 * KIB;
+        fixture.limits.concurrency = concurrencies[i];
+        fixture_run(&fixture, HANDLER("local t = {} for n = 1, 5000 do t[n] = { n } end\n"
+                                      "t = { ('x'):rep(1e6) .. message.id, ('y'):rep(1e6) .. message.id }"));
+        for (int n = 0; n < 5; n++) {
+            assert_true(trial_deliver(&fixture, &(struct parcel){ .id = n % 2 ? "a" : "b" }, &trial));
+            assert_int_equal(trial.answer.result.verdict, WIRE_ACK);
+            wait_heap_below(&fixture, 1024 * KIB);
+        }
+        fixture_finish(&fixture);
+    }
+}
+
 static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +360,7 @@ static int all_tests(void)
         cmocka_unit_test(nothing_of_a_message_stays),
         cmocka_unit_test(the_folder_stays_the_same),
         cmocka_unit_test(near_the_quota_not_each_message_collects),
+        cmocka_unit_test(garbage_goes_while_resting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

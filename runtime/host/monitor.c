@@ -182,7 +182,7 @@ static void tell_memory(const struct monitor *monitor, enum log_level level, con
                          log_integer("percent", percent_of(monitor->usage_bytes, monitor->critical_bytes))));
 }
 
-/* It may still be at the message that it had at hand when it was asked, or about to be closed. */
+/* It may still be at messages that it had got before it was asked. */
 static bool may_still_recycle(const struct monitor *monitor, const struct worker_process *worker)
 {
     return worker->recycles == monitor->recycled.recycles &&
@@ -195,6 +195,8 @@ static void relieve(struct monitor *monitor, const struct look *look)
     struct worker_process *worker = look->largest;
     if (!worker)
         return;
+    if (worker->state != WORKER_READY)
+        return; /* it starts or ends anyway */
     if (monitor->recycled.pid != worker->pid) {
         worker_recycle(worker);
         monitor->recycled.pid = worker->pid;

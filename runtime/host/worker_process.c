@@ -189,7 +189,7 @@ static void watch_overdue(struct worker_process *worker, int64_t wait_ns)
 }
 
 /* How long it may be at one thing: where it starts, all that is not the script's comes on top. */
-static int64_t patience_ns(const struct worker_process *worker)
+static int64_t patience_now_ns(const struct worker_process *worker)
 {
     return worker->patience_ns + (worker->state == WORKER_STARTING ? starting_ns : 0);
 }
@@ -202,7 +202,7 @@ static void on_overdue(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)read_once(worker); /* this process may have slept, and the answer lie there */
     if (is_idle(worker) || worker->fd < 0)
         return;
-    int64_t left_ns = busy_since_ns(worker) + patience_ns(worker) - clock_now_ns();
+    int64_t left_ns = busy_since_ns(worker) + patience_now_ns(worker) - clock_now_ns();
     if (left_ns > 0) {
         watch_overdue(worker, left_ns);
         return;
@@ -221,7 +221,7 @@ static void on_overdue(struct ev_loop *loop, ev_timer *watcher, int events)
 static void begin_work(struct worker_process *worker)
 {
     worker->progress_ns = clock_now_ns();
-    watch_overdue(worker, patience_ns(worker));
+    watch_overdue(worker, patience_now_ns(worker));
 }
 
 static void smooth_service(struct worker_process *worker, int64_t elapsed_ns)
@@ -478,7 +478,8 @@ static void take_frame(struct worker_process *worker, const struct wire_frame *f
         if (worker->state == WORKER_STARTING && wire_take_ready(&payload, &ready)) {
             worker->state = WORKER_READY;
             worker->was_ready = true;
-            ev_timer_stop(worker->loop, &worker->overdue); /* which has more patience than with a message */
+            ev_timer_stop(worker->loop,
+                          &worker->overdue); /* the next message starts it anew, with less patience */
             worker->events->ready(worker->owner, worker);
         }
         break;

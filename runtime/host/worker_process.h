@@ -76,7 +76,7 @@ struct worker_process {
     ev_io writable;
     ev_child child;
     ev_timer closing;    /* kills the process where it outlives its socket */
-    ev_timer overdue;    /* kills it where it makes no progress for `patience_ns` */
+    ev_timer overdue;    /* kills it where it makes no progress for `patience_ns`, or does not start */
     int64_t patience_ns; /* limits.deadline + limits.grace */
     int64_t progress_ns; /* it was spawned, given work while idle, told to stop, or answered */
     struct buffer in;

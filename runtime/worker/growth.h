@@ -43,7 +43,8 @@ struct growth {
     double bytes_per_message;
 };
 
-/* How many messages after such a look another is a point of its own; one before that takes its place. */
+/* How many messages after a look at so many another is a point of its own; one before that takes its place.
+ */
 uint64_t growth_apart(uint64_t messages);
 
 void growth_add(struct growth_series *series, const struct growth_point *point);

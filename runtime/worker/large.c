@@ -13,10 +13,7 @@ struct large_block {
     size_t mapped_bytes;
 };
 
-enum {
-    PAGE_BYTES = 4096,
-    SLACK_PART = 8, /* of what is needed: so much more is not cut off */
-};
+enum { PAGE_BYTES = 4096 };
 
 /* With the head; 0 where there is no such number. */
 static size_t pages_for(size_t bytes)
@@ -57,17 +54,11 @@ static void unmap(struct large_block *block)
     (void)munmap(block, block->mapped_bytes);
 }
 
-static bool fits(const struct large_block *block, size_t mapped_bytes)
-{
-    return block->mapped_bytes >= mapped_bytes &&
-           block->mapped_bytes - mapped_bytes <= mapped_bytes / SLACK_PART;
-}
-
-/* One that fits, or else the latest; NULL where none waits. */
+/* One of this size, or else the latest; NULL where none waits. */
 static struct large_block *take_spare(struct large *large, size_t mapped_bytes)
 {
     struct large_block **at = &large->spare;
-    while (*at && !fits(*at, mapped_bytes))
+    while (*at && (*at)->mapped_bytes != mapped_bytes)
         at = &(*at)->next;
     if (!*at)
         at = &large->spare;
@@ -79,10 +70,10 @@ static struct large_block *take_spare(struct large *large, size_t mapped_bytes)
     return block;
 }
 
-/* Of so many bytes and a little more; NULL where the system has none. */
+/* NULL where the system has none; then the block stays as it was. */
 static struct large_block *resize(struct large_block *block, size_t mapped_bytes)
 {
-    if (fits(block, mapped_bytes))
+    if (block->mapped_bytes == mapped_bytes)
         return block;
     void *pages =
         mapped_bytes > 0 ? mremap(block, block->mapped_bytes, mapped_bytes, MREMAP_MAYMOVE) : MAP_FAILED;

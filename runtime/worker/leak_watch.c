@@ -14,7 +14,7 @@ enum {
     FIRST_LOOK_MESSAGES = 10000 / FIRST_LOOK_PART, /* these where it lives long */
     JUDGED_MESSAGES = 10000,                       /* then it is judged at each look from here on */
     TOLD_MESSAGES = 1000,                          /* one that is over sooner has told nothing about growth */
-    MESSAGES_STEP_MAX = 50000, /* between two looks, where they are apart then (growth.h) */
+    MESSAGES_STEP_MAX = 50000, /* between two looks, or a quarter of all, where that is more */
     HEAP_STEPS = 8,            /* looks on the way to recycle.memory */
     HEAP_STEP_LEAST = 64 * 1024,
     PUT_OFF_PART = 16,
@@ -172,9 +172,7 @@ static uint64_t heap_step(const struct state *state)
     return most / HEAP_STEPS > HEAP_STEP_LEAST ? most / HEAP_STEPS : HEAP_STEP_LEAST;
 }
 
-/* As many messages again (half as many on trial), and some more: where looks came at regular multiples, what
- * is emptied at every so many messages would be met further and further on in its round. */
-static uint64_t step_after(uint64_t messages, bool on_trial)
+uint64_t leak_watch_step(uint64_t messages, bool on_trial)
 {
     uint64_t part = on_trial ? messages / 2 : messages;
     uint64_t step = part < MESSAGES_STEP_MAX ? part : MESSAGES_STEP_MAX;
@@ -356,7 +354,7 @@ static bool look(struct leak_watch *watch, struct state *state, bool judged)
     bool found = find(watch, state, judged, until_cpu_ns);
     watch->looks += found;
     leak_budget_spend(&watch->budget, clock_cpu_ns() - began_ns);
-    set_next(watch, state, step_after(watch->messages, watch->on_trial));
+    set_next(watch, state, leak_watch_step(watch->messages, watch->on_trial));
     tell_incomplete(watch, state);
     if (watch->incomplete)
         watch->next_messages = watch->next_bytes = UINT64_MAX;

@@ -2,9 +2,9 @@
  * message.
  *
  * A look is a walk (heap_walk.h). The first comes early in a state, while there is little in it, each further
- * one after about twice as many messages, and where the heap has grown by a good part of what it may; the
- * last when the state is over. Judged is what grew (growth.h) at the end of a state, or after so many
- * messages that a cache of ordinary size would have been full.
+ * one after about twice as many messages (or a quarter more, where those are many), and where the heap has
+ * grown by a good part of what it may; the last when the state is over. Judged is what grew (growth.h) at the
+ * end of a state, or after so many messages that a cache of ordinary size would have been full.
  *
  * It takes a hundredth of the worker's time at most (leak_budget.h): a look that would cost more than what is
  * saved is put off, and an early one too that would leave too little for the last. So a walk goes only so far
@@ -98,5 +98,10 @@ static inline void leak_watch_message(struct leak_watch *watch, struct state *st
 
 /* The host asks: looks at once, tells what has grown until now, and then WIRE_LOOKED. */
 void leak_watch_answer(struct leak_watch *watch, struct state *state);
+
+/* After how many messages more the next look comes, after one at so many: as many again (half as many on
+ * trial), and some more: where looks came at regular multiples, what is emptied at every so many messages
+ * would be met further and further on in its round. */
+uint64_t leak_watch_step(uint64_t messages, bool on_trial);
 
 #endif

@@ -46,14 +46,16 @@ static size_t next_cycle(const struct quota *quota)
 }
 
 /* For a cycle that ends before `used` has changed much: it is looked at again PACE_STEPS times on the way to
- * the limit, and whenever it has grown by a quarter. Only stores to the state's numbers: safe inside the
- * allocator. */
+ * the limit, and whenever it has grown by a quarter. Only stores to the state's numbers, and memory given
+ * back to the system: safe inside the allocator. */
 static void set_pace(struct quota *quota)
 {
     size_t pause = next_cycle(quota) * 100 / (quota->used + 1);
     size_t step = quota->used < SMALL_BYTES ? STEP_USUAL : STEP_QUICK;
-    if (quota->used > quota->limit / 2)
+    if (quota->used > quota->limit / 2) {
         step = STEP_URGENT;
+        large_drop_spare(&quota->large);
+    }
     (void)lua_gc(quota->trip->lua, LUA_GCSETPAUSE, pause > PAUSE_MIN ? (int)pause : PAUSE_MIN);
     (void)lua_gc(quota->trip->lua, LUA_GCSETSTEPMUL, (int)step);
     quota->stride = quota->limit / PACE_STEPS;
@@ -111,7 +113,8 @@ static void *take(struct quota *quota, size_t bytes)
     return quota->allocate(quota->arena, NULL, 0, bytes);
 }
 
-/* Where half of the quota is used, what waits for the next large block would come on top of it. */
+/* Where half of the quota is used, what waits for the next large block would come on top of it; see also
+ * set_pace. */
 static void give_back_large(struct quota *quota, void *block)
 {
     large_give_back(&quota->large, block);

@@ -35,6 +35,7 @@ static void look_closely(struct state *state)
 static void begin(struct recycle *recycle, struct state *state)
 {
     recycle->messages = 0;
+    recycle->rested = 0;
     recycle->opened_ns = clock_now_ns();
     cycle_await(state);
 }
@@ -103,12 +104,13 @@ enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct s
 
 int64_t recycle_rest(struct recycle *recycle, struct state *state)
 {
-    /* Not by what a cycle has left, which may be what a message needed at that moment. */
-    if (state_heap_bytes(state) <= 2 * state->quota.live + REST_GARBAGE)
+    /* Not by what a cycle or another collection has left: that may be what messages needed at that moment. */
+    if (state_heap_bytes(state) <= 2 * recycle->rested + REST_GARBAGE)
         return INT64_MAX;
     if (clock_now_ns() < recycle->next_rest_ns)
         return recycle->next_rest_ns;
     recycle->next_rest_ns = look(state);
+    recycle->rested = state->quota.live;
     return INT64_MAX;
 }
 

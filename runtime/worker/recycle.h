@@ -20,6 +20,7 @@ struct recycle {
     int64_t opened_ns;    /* since when it has been at hand */
     int64_t next_look_ns; /* no full collection before this, */
     int64_t next_rest_ns; /* and none while resting before this */
+    size_t rested;        /* bytes of the heap after the last one while resting; 0: of no state before */
     bool too_low; /* recycle.memory is below what the script needs from the start: it is not looked at */
 };
 
@@ -29,7 +30,7 @@ void recycle_start(struct recycle *recycle, struct state *state);
 /* One message more is handled. Whether the state is over, and why; WIRE_RECYCLE_NONE where it is not. */
 enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct state *state, int64_t now_ns);
 
-/* Nothing is at hand, the worker is about to wait: collects where there is much to collect. When to come
+/* No message is under way, the worker is about to wait: collects where there is much to collect. When to come
  * again, where it is too soon for that; INT64_MAX: not before another message. */
 int64_t recycle_rest(struct recycle *recycle, struct state *state);
 

@@ -56,6 +56,7 @@ struct worker {
     struct tasks tasks;
     ev_io input;
     ev_timer rested;         /* there is garbage to be collected then */
+    bool woken;              /* one of the two has come */
     enum link_fill filled;   /* what the last reading came to, */
     struct error *error;     /* and why, where it failed */
     struct wire_frame frame; /* that came and has to wait, */
@@ -294,7 +295,7 @@ static void show_heap(struct worker *worker)
     atomic_store_explicit(&worker->board->heap_peak_bytes, worker->state.quota.peak, memory_order_relaxed);
 }
 
-/* The worker is about to wait; until when, at most (INT64_MAX: for ever). */
+/* The worker is about to wait, with no message under way; until when, at most (INT64_MAX: for ever). */
 static int64_t rest(struct worker *worker)
 {
     if (!worker->state.lua)
@@ -304,10 +305,18 @@ static int64_t rest(struct worker *worker)
     return until_ns;
 }
 
+/* With the results goes what the heap is after them, its garbage included. */
+static void send_results(struct worker *worker)
+{
+    if (worker->state.lua)
+        show_heap(worker);
+    link_flush(&worker->link);
+}
+
 /* Sends what waits, and waits for more. */
 static enum step refill(struct worker *worker, struct error *error)
 {
-    link_flush(&worker->link);
+    send_results(worker);
     tick_rest(&worker->tick);
     while (!link_await(&worker->link, rest(worker)))
         ;
@@ -426,13 +435,15 @@ static void on_input(struct ev_loop *loop, ev_io *watcher, int events)
     (void)loop;
     (void)events;
     worker->filled = link_fill(&worker->link, worker->error);
+    worker->woken = true;
 }
 
 static void on_rested(struct ev_loop *loop, ev_timer *watcher, int events)
 {
+    struct worker *worker = watcher->data;
     (void)loop;
-    (void)watcher;
     (void)events;
+    worker->woken = true;
 }
 
 static void wait_at_most_until(struct worker *worker, int64_t until_ns)
@@ -452,15 +463,18 @@ static void wait_at_most_until(struct worker *worker, int64_t until_ns)
 static enum step wait_for_any(struct worker *worker)
 {
     struct ev_loop *loop = worker->waits.loop;
-    link_flush(&worker->link);
-    wait_at_most_until(worker, rest(worker));
+    send_results(worker);
+    wait_at_most_until(worker, worker->tasks.under_way == 0 ? rest(worker) : INT64_MAX);
     if (worker->frame_waits)
         ev_io_stop(loop, &worker->input);
     else
         ev_io_start(loop, &worker->input);
     worker->filled = LINK_FILLED;
+    worker->woken = false;
     tick_rest(&worker->tick);
-    (void)ev_run(loop, EVRUN_ONCE);
+    do /* each tick ends it, too: they would never cease if that were work */
+        (void)ev_run(loop, EVRUN_ONCE);
+    while (!worker->woken && !worker->tasks.ready);
     tick_work(&worker->tick);
     if (worker->filled == LINK_FILLED)
         return GO_ON;
@@ -480,6 +494,7 @@ static enum step serve_many(struct worker *worker, struct error *error)
     ev_io_init(&worker->input, on_input, worker->link.fd, EV_READ);
     worker->input.data = worker;
     ev_init(&worker->rested, on_rested);
+    worker->rested.data = worker;
     while (step == GO_ON) {
         tasks_turn(&worker->tasks);
         step = take_all(worker);

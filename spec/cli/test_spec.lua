@@ -127,6 +127,22 @@ describe("moonrabbit test", function()
       end]]
   end)
 
+  it("tells the heap after each message, with what it keeps and its garbage", function()
+    folder:write("orders.lua", [[
+      local kept = {}
+      return function(order) kept[#kept + 1] = ("x"):rep(1e6) .. order.id end]])
+    assert_passes [[
+      for _, concurrency in ipairs { 1, 4 } do
+        open { concurrency = concurrency }
+        for id = 1, 5 do
+          local memory = worker:deliver({ body = { id = id } }).memory
+          assert.is_true(memory >= id * 1e6 and memory < 4 * id * 1e6, id .. ": " .. memory)
+        end
+        worker:close()
+        worker = nil
+      end]]
+  end)
+
   it("has the limits of production", function()
     assert_passes [[
       open {

@@ -1,5 +1,6 @@
 /* What grows for ever and what does not, as series of looks; see worker/growth.h. */
 #include "worker/growth.h"
+#include "worker/leak_watch.h"
 
 #include "tools.h"
 
@@ -192,6 +193,14 @@ static void a_look_right_after_another_takes_its_place(void **context)
     assert_int_equal(series.points[1].entries, 3);
 }
 
+/* So that no look takes the place of the one before for ever. */
+static void looks_are_apart(void **context)
+{
+    (void)context;
+    for (uint64_t messages = 1; messages < UINT64_C(1) << 40; messages += leak_watch_step(messages, false))
+        assert_true(leak_watch_step(messages, false) >= growth_apart(messages));
+}
+
 /* A state that is never over: what begins to grow late is seen as long as looks are that far apart. */
 static void late_growth_is_growth(void **context)
 {
@@ -279,6 +288,7 @@ int main(void)
         cmocka_unit_test(chance_is_no_innocence),
         cmocka_unit_test(three_looks_are_needed),
         cmocka_unit_test(a_look_right_after_another_takes_its_place),
+        cmocka_unit_test(looks_are_apart),
         cmocka_unit_test(late_growth_is_growth),
         cmocka_unit_test(the_oldest_looks_are_forgotten),
         cmocka_unit_test(under_pressure),

@@ -323,8 +323,8 @@ static void wait_heap_below(struct fixture *fixture, uint64_t bytes)
     }
 }
 
-/* The garbage of the last message goes while the worker rests, also where it is too soon at first, and
- * whether one message is under way at a time or more. */
+/* The garbage of the last message goes while the worker rests, also where it is too soon at first, and where
+ * others were under way and waited. */
 static void garbage_goes_while_resting(void **context)
 {
     static const uint32_t concurrencies[] = { 0, 4 };
@@ -336,7 +336,8 @@ static void garbage_goes_while_resting(void **context)
         fixture.limits.memory_bytes = 65536 * KIB;
         fixture.limits.concurrency = concurrencies[i];
         fixture_run(&fixture, HANDLER("local t = {} for n = 1, 5000 do t[n] = { n } end\n"
-                                      "t = { ('x'):rep(1e6) .. message.id, ('y'):rep(1e6) .. message.id }"));
+                                      "t = { ('x'):rep(1e6) .. message.id, ('y'):rep(1e6) .. message.id }\n"
+                                      "sleep('20ms') return #t == 2"));
         for (int n = 0; n < 5; n++) {
             assert_true(trial_deliver(&fixture, &(struct parcel){ .id = n % 2 ? "a" : "b" }, &trial));
             assert_int_equal(trial.answer.result.verdict, WIRE_ACK);

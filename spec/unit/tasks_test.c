@@ -446,6 +446,45 @@ static void test_coroutines_of_others(void **context)
     fixture_finish(&fixture);
 }
 
+static unsigned long long woken(pid_t pid)
+{
+    char path[64], line[256], *end;
+    unsigned long long count = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *status = fopen(path, "r");
+    assert_non_null(status);
+    while (fgets(line, sizeof line, status)) {
+        static const char key[] = "voluntary_ctxt_switches:";
+        if (strncmp(line, key, sizeof key - 1) != 0)
+            continue;
+        count = strtoull(line + sizeof key - 1, &end, 10);
+        assert_true(*end == '\n');
+    }
+    (void)fclose(status);
+    assert_true(count > 0);
+    return count;
+}
+
+/* Ticks cease when there is nothing to do: they did not where several could be under way. */
+static void test_rests_when_idle(void **context)
+{
+    const struct timespec while_it_rests = { .tv_nsec = 300000000 };
+    struct fixture fixture;
+    (void)context;
+    start(&fixture, SLEEPER);
+    deliver(&fixture, "1", "10ms");
+    (void)expect(&fixture, 1, WIRE_ACK);
+    int64_t until_ns = clock_now_ns() + PATIENCE_MS * CLOCK_NS_PER_MS;
+    unsigned long long before, after = woken(fixture.pid);
+    do {
+        assert_true(clock_now_ns() < until_ns);
+        before = after;
+        (void)nanosleep(&while_it_rests, NULL);
+        after = woken(fixture.pid);
+    } while (after != before);
+    fixture_finish(&fixture);
+}
+
 static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -457,6 +496,7 @@ static int all_tests(void)
         cmocka_unit_test(test_trips_cost_the_others_nothing),
         cmocka_unit_test(test_time_that_others_took),
         cmocka_unit_test(test_page_names_who_runs),
+        cmocka_unit_test(test_rests_when_idle),
         cmocka_unit_test(test_recycling_waits),
         cmocka_unit_test(test_stop_waits),
         cmocka_unit_test(test_taken_back),

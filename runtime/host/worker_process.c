@@ -194,6 +194,15 @@ static int64_t patience_now_ns(const struct worker_process *worker)
     return worker->patience_ns + (worker->state == WORKER_STARTING ? starting_ns : 0);
 }
 
+static void describe_overdue(struct worker_process *worker)
+{
+    char patience[UNITS_TEXT_MAX];
+    (void)snprintf(worker->last_words, sizeof worker->last_words,
+                   "%s%s ran past limits.deadline and limits.grace (%s together) and was ended",
+                   worker->was_ready ? "" : "loading ", worker->was_ready ? "the handler" : worker->script,
+                   units_format_duration(worker->patience_ns, patience));
+}
+
 static void on_overdue(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     (void)loop;
@@ -207,13 +216,8 @@ static void on_overdue(struct ev_loop *loop, ev_timer *watcher, int events)
         watch_overdue(worker, left_ns);
         return;
     }
-    char patience[UNITS_TEXT_MAX];
     worker->ran_over = true;
-    (void)snprintf(worker->last_words, sizeof worker->last_words,
-                   "%s%s ran past limits.deadline and limits.grace (%s together) and was ended",
-                   worker->state == WORKER_STARTING ? "loading " : "",
-                   worker->state == WORKER_STARTING ? worker->script : "the handler",
-                   units_format_duration(worker->patience_ns, patience));
+    describe_overdue(worker);
     worker_kill(worker);
 }
 
@@ -550,12 +554,14 @@ static void describe_end(struct worker_process *worker, int status)
     else if (WIFSIGNALED(status))
         (void)snprintf(worker->reason, sizeof worker->reason, "killed by signal %d (%s)", WTERMSIG(status),
                        strsignal(WTERMSIG(status)));
-    else if (WEXITSTATUS(status) == WORKER_EXIT_OVERDUE)
+    else if (WEXITSTATUS(status) == WORKER_EXIT_OVERDUE) {
         (void)snprintf(
             worker->reason, sizeof worker->reason,
             "it ended itself: what it did beside messages, as in teardown, ran past limits.deadline and "
             "limits.grace");
-    else
+        if (!worker->was_ready)
+            describe_overdue(worker);
+    } else
         (void)snprintf(worker->reason, sizeof worker->reason, "exit status %d", WEXITSTATUS(status));
 }
 

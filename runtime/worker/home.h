@@ -4,7 +4,7 @@
  * The first state is opened in it. Then its bytes are kept, and every state after it begins as a copy of
  * them, in the same place, since there are pointers in them; they are from before the first line of any
  * script ran. What is left behind them holds blocks of the state at hand, in lists by their size. Larger
- * blocks, and all that has no room, are in the state's arena (quota.h), which is kept too where it was not
+ * blocks, and all that has no room, are the state's own (quota.h); its arena is kept too where it was not
  * needed.
  *
  * Blocks that were given back are not joined: what was cut small stays small until the state's end. So it is

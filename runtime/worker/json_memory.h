@@ -1,7 +1,7 @@
 /* cjson's buffers, taken from the quota of the state that runs it.
  *
  * cjson allocates with malloc and ends the process where it gets nothing. The build gives it the functions
- * below instead (see the Makefile): what it holds is counted, goes with the state's arena even where an error
+ * below instead (see the Makefile): what it holds is counted, goes with the state even where an error
  * left it behind, and a refusal is an error of the script that asked. They find the quota by one process-wide
  * pointer, as malloc's arguments leave no other way: a worker has one state at a time. Where no quota was
  * ever named, as in the trusted Lua of runtime/test, they are malloc.

@@ -23,7 +23,7 @@ enum {
  * least. */
 static const size_t word_bytes = 8;
 
-/* What a block of so many bytes takes of the arena. */
+/* What a block of so many bytes takes of the arena; of a slab it is about as much. */
 static size_t block_bytes(size_t bytes)
 {
     if (bytes == 0)
@@ -64,16 +64,23 @@ static void set_pace(struct quota *quota)
     quota->watch = quota->used + quota->stride < quota->limit ? quota->used + quota->stride : quota->limit;
 }
 
+/* Small blocks of many sizes have come and gone, and each time some stayed in every slab: what is held is
+ * more than what is counted. */
+static bool is_scattered(const struct quota *quota)
+{
+    return quota->slabs.bytes > quota->refuse_at;
+}
+
 /* The state is about to hold so many bytes, which is worth a look; false where that is refused. */
 static bool look(struct quota *quota, size_t wanted)
 {
-    if (wanted <= quota->limit) {
+    if (wanted <= quota->limit && !is_scattered(quota)) {
         set_pace(quota);
         return true;
     }
     if (quota->trip->kind == TRIP_NONE)
         trip_arm(quota->trip, TRIP_MEMORY);
-    return wanted <= quota->refuse_at;
+    return wanted <= quota->refuse_at && !is_scattered(quota);
 }
 
 void quota_set_aside(struct quota *quota, bool aside)
@@ -109,6 +116,8 @@ static void *take(struct quota *quota, size_t bytes)
     void *block = home_take(quota->home, bytes);
     if (block)
         return block;
+    if (bytes <= SLAB_BLOCK_MOST)
+        return slabs_take(&quota->slabs, bytes);
     quota->arena_used = true;
     return quota->allocate(quota->arena, NULL, 0, bytes);
 }
@@ -128,6 +137,8 @@ static void give_back(struct quota *quota, void *block, size_t bytes)
         give_back_large(quota, block);
     else if (home_holds(quota->home, block))
         home_give_back(quota->home, block, bytes);
+    else if (bytes <= SLAB_BLOCK_MOST)
+        slabs_give_back(&quota->slabs, block);
     else
         (void)quota->allocate(quota->arena, block, bytes, 0);
 }
@@ -142,14 +153,20 @@ static void *move(struct quota *quota, void *block, size_t old_bytes, size_t new
     return moved;
 }
 
+static bool is_of_arena(size_t bytes)
+{
+    return bytes > SLAB_BLOCK_MOST && bytes < LARGE_BYTES;
+}
+
 static void *reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
 {
-    bool was_large = old_bytes >= LARGE_BYTES, is_large = new_bytes >= LARGE_BYTES;
-    if (was_large && is_large)
+    if (old_bytes >= LARGE_BYTES && new_bytes >= LARGE_BYTES)
         return large_resize(&quota->large, block, new_bytes);
-    if (!was_large && !is_large && !home_holds(quota->home, block))
+    if (old_bytes < LARGE_BYTES && home_holds(quota->home, block))
+        return new_bytes <= old_bytes ? block : move(quota, block, old_bytes, new_bytes);
+    if (is_of_arena(old_bytes) && is_of_arena(new_bytes))
         return quota->allocate(quota->arena, block, old_bytes, new_bytes);
-    if (!was_large && new_bytes <= old_bytes)
+    if (old_bytes <= SLAB_BLOCK_MOST && new_bytes <= old_bytes)
         return block;
     return move(quota, block, old_bytes, new_bytes);
 }
@@ -168,7 +185,7 @@ static void *allocate(void *data, void *block, size_t old_bytes, size_t new_byte
     struct quota *quota = data;
     size_t wanted = quota->used - block_bytes(old_bytes) + block_bytes(new_bytes);
     if (new_bytes > old_bytes && !quota->aside &&
-        ((wanted > quota->watch && !look(quota, wanted)) || !quota_has_stack(quota)))
+        (((wanted > quota->watch || is_scattered(quota)) && !look(quota, wanted)) || !quota_has_stack(quota)))
         return NULL;
     void *moved = change(quota, block, old_bytes, new_bytes);
     if (!moved && new_bytes > 0) {
@@ -244,6 +261,7 @@ void quota_close_state(struct quota *quota, lua_State *lua)
     (void)luaJIT_setmode(lua, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
     home_end(quota->home, quota->arena_used);
     large_clear(&quota->large);
+    slabs_clear(&quota->slabs);
 }
 
 struct quota *quota_of(lua_State *lua)

@@ -1,10 +1,12 @@
-/* The memory quota of a Lua state: what the worker keeps for all of them (home.h), LuaJIT's own allocator, an
- * arena for each state, and large blocks (large.h); with every byte counted that it takes for a block.
+/* The memory quota of a Lua state: what the worker keeps for all of them (home.h), small blocks in slabs
+ * (slabs.h), large ones in pages of their own (large.h), and LuaJIT's own allocator, an arena for each state,
+ * for those in between; with every byte counted that a block takes. What slabs hold beside their blocks is
+ * bounded: no more than `refuse_at` in all.
  *
  * The arena is that of a second, empty state: where it was needed, closing that one gives all of it back to
  * the system at once, and what the state has leaked is not walked through and freed piece by piece, which
  * took 30 ms for 50 MiB. So nothing in a state may want a finalizer when it is over (cjson's would only free
- * what is in the arena, cycle.h's would only count). And LuaJIT has to be a build with GC64, which is the
+ * what goes anyway, cycle.h's would only count). And LuaJIT has to be a build with GC64, which is the
  * default: others give a state no allocator but their own.
  *
  * Past `limit` memory is still given, but the message is over (trip.h): scripts that catch a refusal and go
@@ -22,6 +24,7 @@
 
 #include "worker/home.h"
 #include "worker/large.h"
+#include "worker/slabs.h"
 #include "worker/stack.h"
 #include "worker/trip.h"
 
@@ -40,6 +43,7 @@ struct quota {
     void *arena; /* of an empty state, that of home.h */
     bool arena_used;
     struct large large;
+    struct slabs slabs;
     size_t used;
     size_t peak;
     size_t live;        /* `used` after the last full collection; 0 before the first */

@@ -173,6 +173,43 @@ static void what_waits_is_none_of_a_full_state(void **context)
     home_clear(&home);
 }
 
+/* Blocks of one size come, and all but a few go, which are in every slab; then those of the next size: each
+ * time all that is counted fits, but the memory would come to a multiple of it. */
+static void scattered_blocks_are_refused(void **context)
+{
+    enum { LIMIT_MIB = 4, EVERY = 100 };
+    struct home home;
+    struct trip trip;
+    struct quota quota;
+    bool refused = false;
+    (void)context;
+    home_init(&home, 0);
+    lua_State *lua = quota_open_state(&quota, &trip, LIMIT_MIB * MIB, stack_reserve(), &home);
+    assert_non_null(lua);
+    for (size_t bytes = 32; bytes <= SLAB_FINE_MOST && !refused; bytes += SLAB_STEP) {
+        void **first = NULL;
+        while (!refused && quota.used < LIMIT_MIB * MIB - 64 * 1024) {
+            void **block = quota_reallocate(&quota, NULL, 0, bytes);
+            refused = !block;
+            if (block) {
+                *block = first;
+                first = block;
+            }
+        }
+        for (unsigned i = 0; first; i++) {
+            void **next = *first;
+            if (i % EVERY != 0)
+                (void)quota_reallocate(&quota, first, bytes, 0);
+            first = next;
+        }
+        assert_true(quota.slabs.bytes <= quota.refuse_at + 2 * MIB);
+    }
+    assert_true(refused);
+    assert_int_equal(trip.kind, TRIP_MEMORY);
+    quota_close_state(&quota, lua);
+    home_clear(&home);
+}
+
 static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +218,7 @@ static int all_tests(void)
         cmocka_unit_test(a_script_that_does_not_fit_is_not_loaded),
         cmocka_unit_test(native_stack),
         cmocka_unit_test(what_waits_is_none_of_a_full_state),
+        cmocka_unit_test(scattered_blocks_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -197,9 +197,10 @@ static int64_t patience_now_ns(const struct worker_process *worker)
 static void describe_overdue(struct worker_process *worker)
 {
     char patience[UNITS_TEXT_MAX];
+    bool loading = worker->state == WORKER_STARTING;
     (void)snprintf(worker->last_words, sizeof worker->last_words,
                    "%s%s ran past limits.deadline and limits.grace (%s together) and was ended",
-                   worker->was_ready ? "" : "loading ", worker->was_ready ? "the handler" : worker->script,
+                   loading ? "loading " : "", loading ? worker->script : "the handler",
                    units_format_duration(worker->patience_ns, patience));
 }
 
@@ -559,7 +560,7 @@ static void describe_end(struct worker_process *worker, int status)
             worker->reason, sizeof worker->reason,
             "it ended itself: what it did beside messages, as in teardown, ran past limits.deadline and "
             "limits.grace");
-        if (!worker->was_ready)
+        if (worker->state == WORKER_STARTING)
             describe_overdue(worker);
     } else
         (void)snprintf(worker->reason, sizeof worker->reason, "exit status %d", WEXITSTATUS(status));

@@ -19,6 +19,11 @@ enum {
     STEP_URGENT = 4000,
 };
 
+static size_t add_up_to(size_t bytes, size_t more)
+{
+    return bytes < SIZE_MAX - more ? bytes + more : SIZE_MAX;
+}
+
 /* LuaJIT's allocator: each block has a word in front of it, ends on a whole word, and has four words at
  * least. */
 static const size_t word_bytes = 8;
@@ -64,23 +69,28 @@ static void set_pace(struct quota *quota)
     quota->watch = quota->used + quota->stride < quota->limit ? quota->used + quota->stride : quota->limit;
 }
 
-/* Small blocks of many sizes have come and gone, and each time some stayed in every slab: what is held is
- * more than what is counted. */
-static bool is_scattered(const struct quota *quota)
+bool quota_is_scattered(const struct quota *quota)
 {
     return quota->slabs.bytes > quota->refuse_at;
 }
 
-/* The state is about to hold so many bytes, which is worth a look; false where that is refused. */
+static bool is_scattered_by(const struct quota *quota, size_t more)
+{
+    return quota->slabs.bytes > add_up_to(quota->refuse_at, more);
+}
+
+/* The state is about to hold so many bytes, which is worth a look; false where that is refused. A message
+ * that scatters blocks by itself is over in time, too, before anything is refused. */
 static bool look(struct quota *quota, size_t wanted)
 {
-    if (wanted <= quota->limit && !is_scattered(quota)) {
+    size_t scattered = quota->limit / 8 + SLAB_CHUNK_BYTES;
+    if (wanted <= quota->limit && !is_scattered_by(quota, scattered)) {
         set_pace(quota);
         return true;
     }
     if (quota->trip->kind == TRIP_NONE)
         trip_arm(quota->trip, TRIP_MEMORY);
-    return wanted <= quota->refuse_at && !is_scattered(quota);
+    return wanted <= quota->refuse_at && !is_scattered_by(quota, 2 * scattered);
 }
 
 void quota_set_aside(struct quota *quota, bool aside)
@@ -185,7 +195,8 @@ static void *allocate(void *data, void *block, size_t old_bytes, size_t new_byte
     struct quota *quota = data;
     size_t wanted = quota->used - block_bytes(old_bytes) + block_bytes(new_bytes);
     if (new_bytes > old_bytes && !quota->aside &&
-        (((wanted > quota->watch || is_scattered(quota)) && !look(quota, wanted)) || !quota_has_stack(quota)))
+        (((wanted > quota->watch || quota_is_scattered(quota)) && !look(quota, wanted)) ||
+         !quota_has_stack(quota)))
         return NULL;
     void *moved = change(quota, block, old_bytes, new_bytes);
     if (!moved && new_bytes > 0) {
@@ -194,11 +205,6 @@ static void *allocate(void *data, void *block, size_t old_bytes, size_t new_byte
     }
     count(quota, wanted);
     return moved;
-}
-
-static size_t add_up_to(size_t bytes, size_t more)
-{
-    return bytes < SIZE_MAX - more ? bytes + more : SIZE_MAX;
 }
 
 /* A state with nothing in it, or all that is in every state. */
@@ -246,6 +252,8 @@ lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit
     lua_State *lua = begin(quota);
     if (!lua) {
         home_end(home, true);
+        large_clear(&quota->large);
+        slabs_clear(&quota->slabs);
         return NULL;
     }
     trip_init(trip, lua);

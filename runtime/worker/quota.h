@@ -1,7 +1,7 @@
 /* The memory quota of a Lua state: what the worker keeps for all of them (home.h), small blocks in slabs
  * (slabs.h), large ones in pages of their own (large.h), and LuaJIT's own allocator, an arena for each state,
  * for those in between; with every byte counted that a block takes. What slabs hold beside their blocks is
- * bounded: no more than `refuse_at` in all.
+ * bounded, too.
  *
  * The arena is that of a second, empty state: where it was needed, closing that one gives all of it back to
  * the system at once, and what the state has leaked is not walked through and freed piece by piece, which
@@ -93,6 +93,10 @@ bool quota_has_stack(struct quota *quota);
 /* Between messages, around what the worker does in the state for itself: what it takes is never refused, and
  * is no part of the script's peak. It has to be garbage afterwards. */
 void quota_set_aside(struct quota *quota, bool aside);
+
+/* Small blocks of many sizes have come and gone, and each time some stayed in every slab: more is held than
+ * what is counted, and more than `refuse_at`. The state is to be recycled. */
+bool quota_is_scattered(const struct quota *quota);
 
 /* LuaJIT is about to end a cycle: it takes the pace for the next one from here. */
 void quota_cycle_ended(struct quota *quota);

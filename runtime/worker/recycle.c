@@ -96,6 +96,8 @@ enum wire_recycle_reason recycle_after_message(struct recycle *recycle, struct s
     recycle->messages++;
     if (state->trip.kind != TRIP_NONE)
         return reason_of_trip((enum trip_kind)state->trip.kind);
+    if (quota_is_scattered(&state->quota))
+        return WIRE_RECYCLE_MEMORY;
     cycle_await(state);
     if (most > 0 && recycle->messages >= most)
         return WIRE_RECYCLE_MESSAGES;

@@ -1,10 +1,11 @@
 /* Recycling: when a state is exchanged for a new one between two messages, and doing it.
  *
  * A state is over after recycle.messages messages, when what is left of its heap after a full collection is
- * above recycle.memory, after a trip, or when the host asks. A full collection is only made when one of
- * LuaJIT's own cycles has left more, or when the heap with its garbage is above that by an eighth, and by a
- * quarter above what the last cycle has left. It takes a hundredth of the worker's time at the most, except
- * where the heap has grown by a quarter of recycle.memory since; and those while resting another. */
+ * above recycle.memory, where small blocks are scattered (quota.h), after a trip, or when the host asks. A
+ * full collection is only made when one of LuaJIT's own cycles has left more, or when the heap with its
+ * garbage is above that by an eighth, and by a quarter above what the last cycle has left. It takes a
+ * hundredth of the worker's time at the most, except where the heap has grown by a quarter of recycle.memory
+ * since; and those while resting another. */
 #ifndef WORKER_RECYCLE_H
 #define WORKER_RECYCLE_H
 

@@ -133,12 +133,13 @@ void state_describe_trip(struct state *state)
 {
     char text[UNITS_TEXT_MAX], used[UNITS_TEXT_MAX];
     const struct wire_setup *limits = &state->assignment->limits;
+    size_t most = state->quota.peak > state->quota.slabs.bytes ? state->quota.peak : state->quota.slabs.bytes;
     state->note.size = 0;
     switch ((enum trip_kind)state->trip.kind) {
     case TRIP_MEMORY:
         note_printf(&state->note, "used more memory than limits.memory (%s): %s at most",
                     units_format_size((int64_t)limits->memory_bytes, text),
-                    units_format_size((int64_t)state->quota.peak, used));
+                    units_format_size((int64_t)most, used));
         break;
     case TRIP_TIME:
         note_printf(&state->note, "ran longer than limits.deadline (%s)",

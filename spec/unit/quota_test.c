@@ -202,9 +202,10 @@ static void scattered_blocks_are_refused(void **context)
                 (void)quota_reallocate(&quota, first, bytes, 0);
             first = next;
         }
-        assert_true(quota.slabs.bytes <= quota.refuse_at + 2 * MIB);
+        assert_true(quota.slabs.bytes <= quota.refuse_at + LIMIT_MIB * MIB / 4 + 3 * MIB);
     }
     assert_true(refused);
+    assert_true(quota_is_scattered(&quota));
     assert_int_equal(trip.kind, TRIP_MEMORY);
     quota_close_state(&quota, lua);
     home_clear(&home);

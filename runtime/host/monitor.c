@@ -193,10 +193,8 @@ static bool may_still_recycle(const struct monitor *monitor, const struct worker
 static void relieve(struct monitor *monitor, const struct look *look)
 {
     struct worker_process *worker = look->largest;
-    if (!worker)
+    if (!worker || worker->state != WORKER_READY) /* it starts or ends anyway */
         return;
-    if (worker->state != WORKER_READY)
-        return; /* it starts or ends anyway */
     if (monitor->recycled.pid != worker->pid) {
         worker_recycle(worker);
         monitor->recycled.pid = worker->pid;

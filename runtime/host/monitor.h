@@ -4,11 +4,10 @@
  * Memory is what the host and all its workers have resident and share with nobody. At memory.warning it says
  * so, at most once a minute. At memory.critical the largest worker is asked to recycle its state and, where
  * a look after that is critical again, or it has not come to it in limits.deadline and limits.grace, that
- * process is replaced. A worker over recycle.process_memory is
- * replaced in any case. It also warns when descriptors, sockets, processes or channels come near their bound,
- * when the whole prefetch of a consumer waits on handlers that do not end, when a part of the cache was
- * emptied, when a queue comes near its bound and when dead letters pile up. What it warns of is an alarm
- * (alarms.h) for as long as it lasts. */
+ * process is replaced. A worker over recycle.process_memory is replaced in any case. It also warns when
+ * descriptors, sockets, processes or channels come near their bound, when the whole prefetch of a consumer
+ * waits on handlers that do not end, when a part of the cache was emptied, when a queue comes near its bound
+ * and when dead letters pile up. What it warns of is an alarm (alarms.h) for as long as it lasts. */
 #ifndef HOST_MONITOR_H
 #define HOST_MONITOR_H
 

@@ -483,8 +483,8 @@ static void take_frame(struct worker_process *worker, const struct wire_frame *f
         if (worker->state == WORKER_STARTING && wire_take_ready(&payload, &ready)) {
             worker->state = WORKER_READY;
             worker->was_ready = true;
-            ev_timer_stop(worker->loop,
-                          &worker->overdue); /* the next message starts it anew, with less patience */
+            /* The next message starts it anew, with less patience. */
+            ev_timer_stop(worker->loop, &worker->overdue);
             worker->events->ready(worker->owner, worker);
         }
         break;
@@ -555,15 +555,15 @@ static void describe_end(struct worker_process *worker, int status)
     else if (WIFSIGNALED(status))
         (void)snprintf(worker->reason, sizeof worker->reason, "killed by signal %d (%s)", WTERMSIG(status),
                        strsignal(WTERMSIG(status)));
-    else if (WEXITSTATUS(status) == WORKER_EXIT_OVERDUE) {
+    else if (WEXITSTATUS(status) == WORKER_EXIT_OVERDUE)
         (void)snprintf(
             worker->reason, sizeof worker->reason,
             "it ended itself: what it did beside messages, as in teardown, ran past limits.deadline and "
             "limits.grace");
-        if (worker->state == WORKER_STARTING)
-            describe_overdue(worker);
-    } else
+    else
         (void)snprintf(worker->reason, sizeof worker->reason, "exit status %d", WEXITSTATUS(status));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_OVERDUE && worker->state == WORKER_STARTING)
+        describe_overdue(worker);
 }
 
 static void on_child(struct ev_loop *loop, ev_child *watcher, int events)

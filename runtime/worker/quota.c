@@ -13,6 +13,7 @@ enum {
     SMALL_BYTES = 1024 * 1024,
     GARBAGE_USUAL_BYTES = 8 * 1024 * 1024,
     CYCLE_AIM = 13,    /* 16ths of the limit: below where recycle.c would collect by itself, by its default */
+    SCATTER_PART = 8,  /* of the limit: slabs may hold so much beside what is counted, and twice as much */
     PAUSE_MIN = 110,   /* hundredths of what lives */
     STEP_USUAL = 200,  /* LuaJIT's own: hundredths of what is allocated */
     STEP_QUICK = 1000, /* what is allocated while a cycle lasts it does not collect */
@@ -83,7 +84,7 @@ static bool is_scattered_by(const struct quota *quota, size_t more)
  * that scatters blocks by itself is over in time, too, before anything is refused. */
 static bool look(struct quota *quota, size_t wanted)
 {
-    size_t scattered = quota->limit / 8 + SLAB_CHUNK_BYTES;
+    size_t scattered = quota->limit / SCATTER_PART + SLAB_CHUNK_BYTES;
     if (wanted <= quota->limit && !is_scattered_by(quota, scattered)) {
         set_pace(quota);
         return true;
@@ -265,7 +266,7 @@ lua_State *quota_open_state(struct quota *quota, struct trip *trip, size_t limit
 void quota_close_state(struct quota *quota, lua_State *lua)
 {
     quota->trip->lua = NULL;
-    /* All that is not in the arena is machine code. */
+    /* Machine code is the only memory of a state that was not taken here. */
     (void)luaJIT_setmode(lua, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
     home_end(quota->home, quota->arena_used);
     large_clear(&quota->large);

@@ -56,7 +56,7 @@ struct worker {
     struct tasks tasks;
     ev_io input;
     ev_timer rested;         /* there is garbage to be collected then */
-    bool woken;              /* one of the two has come */
+    bool woken;              /* input, or that time, has come */
     enum link_fill filled;   /* what the last reading came to, */
     struct error *error;     /* and why, where it failed */
     struct wire_frame frame; /* that came and has to wait, */

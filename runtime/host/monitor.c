@@ -183,26 +183,24 @@ static void tell_memory(const struct monitor *monitor, enum log_level level, con
 }
 
 /* It may still be at messages that it had got before it was asked. */
-static bool may_still_recycle(const struct monitor *monitor, const struct worker_process *worker)
+static bool may_still_recycle(const struct worker_process *worker)
 {
-    return worker->recycles == monitor->recycled.recycles &&
-           clock_now_ns() < monitor->recycled.asked_ns + worker->patience_ns;
+    return worker->recycles == worker->relief.recycles &&
+           clock_now_ns() < worker->relief.ns + worker->patience_ns;
 }
 
 /* First a new state, which costs microseconds; where that did not help, a new process. */
-static void relieve(struct monitor *monitor, const struct look *look)
+static void relieve(const struct monitor *monitor, const struct look *look)
 {
     struct worker_process *worker = look->largest;
     if (!worker || worker->state != WORKER_READY) /* it starts or ends anyway */
         return;
-    if (monitor->recycled.pid != worker->pid) {
+    if (worker->relief.ns < monitor->critical_ns) {
         worker_recycle(worker);
-        monitor->recycled.pid = worker->pid;
-        monitor->recycled.recycles = worker->recycles;
-        monitor->recycled.asked_ns = clock_now_ns();
-    } else if (!may_still_recycle(monitor, worker)) {
+        worker->relief.ns = clock_now_ns();
+        worker->relief.recycles = worker->recycles;
+    } else if (!may_still_recycle(worker)) {
         pool_replace(&look->largest_of->pool, worker, "memory is critical and it is the largest");
-        monitor->recycled.pid = 0;
     }
 }
 
@@ -228,10 +226,10 @@ static void judge_memory(struct monitor *monitor, const struct look *look)
     monitor->status = look->total_bytes >= monitor->critical_bytes  ? MEMORY_CRITICAL
                       : look->total_bytes >= monitor->warning_bytes ? MEMORY_WARNING
                                                                     : MEMORY_NORMAL;
+    if (monitor->status == MEMORY_CRITICAL && before != MEMORY_CRITICAL)
+        monitor->critical_ns = clock_now_ns();
     if (monitor->status == MEMORY_CRITICAL)
         relieve(monitor, look);
-    else
-        monitor->recycled.pid = 0;
     if (monitor->status != MEMORY_NORMAL) {
         warn_of_memory(monitor, monitor->status > before);
         return;

@@ -3,11 +3,12 @@
  *
  * Memory is what the host and all its workers have resident and share with nobody. At memory.warning it says
  * so, at most once a minute. At memory.critical the largest worker is asked to recycle its state and, where
- * a look after that is critical again, or it has not come to it in limits.deadline and limits.grace, that
- * process is replaced. A worker over recycle.process_memory is replaced in any case. It also warns when
- * descriptors, sockets, processes or channels come near their bound, when the whole prefetch of a consumer
- * waits on handlers that do not end, when a part of the cache was emptied, when a queue comes near its bound
- * and when dead letters pile up. What it warns of is an alarm (alarms.h) for as long as it lasts. */
+ * it is the largest again before memory is below that, or has not come to it in limits.deadline and
+ * limits.grace, that process is replaced. A worker over recycle.process_memory is replaced in any case. It
+ * also warns when descriptors, sockets, processes or channels come near their bound, when the whole prefetch
+ * of a consumer waits on handlers that do not end, when a part of the cache was emptied, when a queue comes
+ * near its bound and when dead letters pile up. What it warns of is an alarm (alarms.h) for as long as it
+ * lasts. */
 #ifndef HOST_MONITOR_H
 #define HOST_MONITOR_H
 
@@ -27,12 +28,8 @@ struct monitor {
     int64_t usage_bytes;
     int64_t peak_bytes;
     int64_t warning_bytes;
-    int64_t critical_bytes; /* the limit that the percentage is of */
-    struct {
-        pid_t pid;         /* 0: none */
-        uint64_t recycles; /* that it had told of then */
-        int64_t asked_ns;
-    } recycled;              /* the worker that a critical look has asked to recycle */
+    int64_t critical_bytes;  /* the limit that the percentage is of */
+    int64_t critical_ns;     /* since when it has been; valid while it is */
     struct alarms alarms;    /* of the program; each consumer has its own */
     uint64_t cache_resets;   /* that the last look found */
     int64_t cache_reset_ns;  /* when one was found last */

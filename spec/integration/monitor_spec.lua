@@ -120,6 +120,21 @@ describe("the monitor", function()
       { counts.acked, counts.redelivered, counts.failed, counts.worker_deaths })
   end)
 
+  it("replaces one of two workers that take turns in being the largest", function()
+    local program = start(HOARDING, { workers = 2, ["memory-warning"] = "1GiB", ["memory-critical"] = "2GiB" })
+    local fresh = resident_mib(program)
+    consumer.stop(program)
+
+    program = start("local loads = require('cache').incr('loads', 1, 0)\n" ..
+      "local all = {} for i = 1, 560 - 20 * loads do all[i] = ('x'):rep(100000) .. i end\n" ..
+      "return function() return #all > 0 end",
+      { workers = 2, ["memory-warning"] = fresh + 10 .. "MiB", ["memory-critical"] = fresh + 20 .. "MiB" })
+    local told = assert(program:wait_log({ msg = "a worker process is replaced" },
+      { timeout = consumer.PATIENCE }))
+    assert.equal("memory is critical and it is the largest", told.reason)
+    assert.equal(0, consumer.stop(program).worker_deaths)
+  end)
+
   it("warns before the limit of open descriptors", function()
     local WORKERS, FOR_A_START = 32, 8 -- descriptors that a start of a worker needs for a moment
     local program = start(consumer.TELL, { workers = WORKERS })

@@ -121,14 +121,15 @@ describe("the monitor", function()
   end)
 
   it("replaces one of two workers that take turns in being the largest", function()
-    local program = start(HOARDING, { workers = 2, ["memory-warning"] = "1GiB", ["memory-critical"] = "2GiB" })
+    local flags = { workers = 2, ["memory-warning"] = "1GiB", ["memory-critical"] = "2GiB" }
+    local program = start(HOARDING, flags)
     local fresh = resident_mib(program)
     consumer.stop(program)
 
+    flags["memory-warning"], flags["memory-critical"] = fresh + 10 .. "MiB", fresh + 20 .. "MiB"
     program = start("local loads = require('cache').incr('loads', 1, 0)\n" ..
       "local all = {} for i = 1, 560 - 20 * loads do all[i] = ('x'):rep(100000) .. i end\n" ..
-      "return function() return #all > 0 end",
-      { workers = 2, ["memory-warning"] = fresh + 10 .. "MiB", ["memory-critical"] = fresh + 20 .. "MiB" })
+      "return function() return #all > 0 end", flags)
     local told = assert(program:wait_log({ msg = "a worker process is replaced" },
       { timeout = consumer.PATIENCE }))
     assert.equal("memory is critical and it is the largest", told.reason)

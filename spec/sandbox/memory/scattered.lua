@@ -1,4 +1,4 @@
--- Tries: to hold many times the quota by small blocks, of ever another size, with one left where hundreds were.
+-- Tries: to hold many times the quota by small blocks, of ever another size, with one left of hundreds.
 -- Expect: out of memory
 local attack = require "attack"
 

@@ -185,8 +185,8 @@ static void tell_memory(const struct monitor *monitor, enum log_level level, con
 /* It may still be at messages that it had got before it was asked. */
 static bool may_still_recycle(const struct worker_process *worker)
 {
-    return worker->recycles == worker->relief.recycles &&
-           clock_now_ns() < worker->relief.ns + worker->patience_ns;
+    return worker->recycles == worker->relief_after &&
+           clock_now_ns() < worker->relief_ns + worker->patience_ns;
 }
 
 /* First a new state, which costs microseconds; where that did not help, a new process. */
@@ -195,10 +195,10 @@ static void relieve(const struct monitor *monitor, const struct look *look)
     struct worker_process *worker = look->largest;
     if (!worker || worker->state != WORKER_READY) /* it starts or ends anyway */
         return;
-    if (worker->relief.ns < monitor->critical_ns) {
+    if (worker->relief_ns < monitor->critical_ns) {
         worker_recycle(worker);
-        worker->relief.ns = clock_now_ns();
-        worker->relief.recycles = worker->recycles;
+        worker->relief_ns = clock_now_ns();
+        worker->relief_after = worker->recycles;
     } else if (!may_still_recycle(worker)) {
         pool_replace(&look->largest_of->pool, worker, "memory is critical and it is the largest");
     }

@@ -106,10 +106,8 @@ struct worker_process {
     uint64_t answered;
     uint64_t recycles;      /* new Lua states that it has told of */
     int64_t resident_bytes; /* its own, as the monitor found last; 0 before the first look */
-    struct {
-        int64_t ns;        /* 0: never */
-        uint64_t recycles; /* that it had told of then */
-    } relief; /* when the monitor asked it for a new state last */
+    int64_t relief_ns;      /* when the monitor asked it for a new state last; 0: never */
+    uint64_t relief_after;  /* `recycles` of then */
     char script[256];       /* its path, for people: cut where longer */
     char reason[256];       /* valid when gone: "exit status 1", "killed by signal 9 (Killed)", ... */
     char last_words[WIRE_TEXT_MAX + 1]; /* text of WIRE_FAILED, or why the host ended it; else empty */

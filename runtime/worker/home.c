@@ -1,6 +1,8 @@
 /* What a worker keeps from state to state; see home.h. */
 #include "worker/home.h"
 
+#include "common/untouchable.h"
+
 #include <string.h>
 #include <sys/mman.h>
 
@@ -22,8 +24,10 @@ void home_init(struct home *home, size_t size_bytes)
 void home_clear(struct home *home)
 {
     home_end(home, true);
-    if (home->memory)
+    if (home->memory) {
+        untouchable_end(home->memory, home->size);
         (void)munmap(home->memory, home->size);
+    }
     if (home->copy)
         (void)munmap(home->copy, home->copy_bytes);
     *home = (struct home){ 0 };
@@ -56,6 +60,7 @@ void home_begin(struct home *home)
         home->memory = map(home->size);
     if (!home->memory)
         home->size = 0;
+    untouchable_set(home->memory, home->size);
     home->opening = home->size > 0;
     home->too_small = false;
     home->used = 0;
@@ -71,6 +76,7 @@ void home_keep(struct home *home, const struct quota *quota, lua_State *lua, siz
     home->copy = map(home->used);
     if (!home->copy)
         return;
+    untouchable_end(home->memory, home->used);
     memcpy(home->copy, home->memory, home->used);
     memcpy(home->copy_given_back, home->given_back, sizeof home->given_back);
     (void)mprotect(home->copy, home->used, PROT_READ);
@@ -96,6 +102,8 @@ lua_State *home_copy(struct home *home, const struct quota *quota)
     if (!home->copy || home->quota != quota)
         return NULL;
     forget_untouched(home);
+    untouchable_end(home->memory, home->copy_bytes);
+    untouchable_set(home->memory + home->copy_bytes, home->size - home->copy_bytes);
     memcpy(home->memory, home->copy, home->copy_bytes);
     memcpy(home->given_back, home->copy_given_back, sizeof home->given_back);
     home->used = home->copy_bytes;
@@ -126,6 +134,7 @@ static void *take_fresh(struct home *home, size_t bytes)
     }
     char *fresh = home->memory + home->used;
     home->used += bytes;
+    untouchable_end(fresh, bytes);
     return fresh;
 }
 
@@ -140,6 +149,7 @@ void *home_take(struct home *home, size_t bytes)
     if (!block)
         return take_fresh(home, bytes_of(list));
     home->given_back[list] = block->next;
+    untouchable_end(block, bytes_of(list));
     return block;
 }
 
@@ -149,4 +159,5 @@ void home_give_back(struct home *home, void *block, size_t bytes)
     size_t list = list_for(bytes);
     given->next = home->given_back[list];
     home->given_back[list] = given;
+    untouchable_set(given + 1, bytes_of(list) - sizeof *given);
 }

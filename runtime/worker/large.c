@@ -1,6 +1,8 @@
 /* Large blocks; see large.h. */
 #include "worker/large.h"
 
+#include "common/untouchable.h"
+
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -51,6 +53,7 @@ static struct large_block *map(size_t mapped_bytes)
 
 static void unmap(struct large_block *block)
 {
+    untouchable_end(block, block->mapped_bytes);
     (void)munmap(block, block->mapped_bytes);
 }
 
@@ -67,6 +70,7 @@ static struct large_block *take_spare(struct large *large, size_t mapped_bytes)
         return NULL;
     *at = block->next;
     large->spare_bytes -= block->mapped_bytes;
+    untouchable_end(block, block->mapped_bytes);
     return block;
 }
 
@@ -137,6 +141,7 @@ void large_give_back(struct large *large, void *block)
     head->next = large->spare;
     large->spare = head;
     large->spare_bytes += head->mapped_bytes;
+    untouchable_set(head + 1, head->mapped_bytes - sizeof *head);
 }
 
 void large_drop_spare(struct large *large)

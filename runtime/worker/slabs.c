@@ -1,6 +1,8 @@
 /* Slabs of blocks of one size; see slabs.h. */
 #include "worker/slabs.h"
 
+#include "common/untouchable.h"
+
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -106,11 +108,18 @@ static char *map_chunk(void)
     return memory + before;
 }
 
+static void unmap_chunk(struct slab_chunk *chunk)
+{
+    untouchable_end(chunk, SLAB_CHUNK_BYTES);
+    (void)munmap(chunk, SLAB_CHUNK_BYTES);
+}
+
 static bool add_chunk(struct slabs *slabs)
 {
     char *memory = map_chunk();
     if (!memory)
         return false;
+    untouchable_set(memory + SLAB_BYTES, SLAB_CHUNK_BYTES - SLAB_BYTES);
     size_t color = slabs->chunks_made++ % COLORS;
     struct slab_chunk *chunk = (struct slab_chunk *)(void *)memory;
     *chunk = (struct slab_chunk){
@@ -139,7 +148,7 @@ static void drop_chunk(struct slabs *slabs, struct slab_chunk *chunk)
         chunk->next->previous = chunk->previous;
     slabs->chunks_empty--;
     slabs->bytes -= SLAB_CHUNK_BYTES;
-    (void)munmap(chunk, SLAB_CHUNK_BYTES);
+    unmap_chunk(chunk);
 }
 
 static struct slab *open_slab(struct slabs *slabs, size_t size)
@@ -178,7 +187,7 @@ void slabs_clear(struct slabs *slabs)
     while (slabs->chunks) {
         struct slab_chunk *chunk = slabs->chunks;
         slabs->chunks = chunk->next;
-        (void)munmap(chunk, SLAB_CHUNK_BYTES);
+        unmap_chunk(chunk);
     }
     *slabs = (struct slabs){ 0 };
 }
@@ -199,6 +208,7 @@ void *slabs_take(struct slabs *slabs, size_t bytes)
     slab->taken++;
     if (!has_room(slab))
         take_out(&slabs->open[size], slab);
+    untouchable_end(block, slab->block_bytes);
     return block;
 }
 
@@ -210,6 +220,7 @@ void slabs_give_back(struct slabs *slabs, void *block)
     struct slab_block *given = block;
     given->next = slab->given_back;
     slab->given_back = given;
+    untouchable_set(given + 1, slab->block_bytes - sizeof *given);
     if (--slab->taken == 0)
         empty_slab(slabs, slab);
 }

@@ -1,6 +1,7 @@
 /* Large blocks in pages of their own: see worker/large.h. */
 #include "worker/large.h"
 
+#include "common/untouchable.h"
 #include "tools.h"
 
 #include <errno.h>
@@ -62,6 +63,7 @@ static void test_what_waits_is_taken_first(void **state)
         memset(block, 'a', LARGE_BYTES);
         large_give_back(&large, block);
         assert_true(is_mapped(block));
+        assert_int_equal(untouchable_is(block + LARGE_BYTES - 1), UNTOUCHABLE_IS_CHECKED);
         assert_true(large.spare_bytes >= LARGE_BYTES);
         char *again = large_take(&large, sizes[i]);
         assert_non_null(again);

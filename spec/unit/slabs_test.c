@@ -1,6 +1,7 @@
 /* Small blocks in slabs of one size: see worker/slabs.h. */
 #include "worker/slabs.h"
 
+#include "common/untouchable.h"
 #include "tools.h"
 
 #include <errno.h>
@@ -42,15 +43,18 @@ static void test_given_back_is_taken_first(void **state)
 {
     (void)state;
     struct slabs slabs = { 0 };
-    void *blocks[10];
+    char *blocks[10];
     for (size_t i = 0; i < COUNT_OF(blocks); i++)
         blocks[i] = slabs_take(&slabs, 100);
+    assert_int_equal(untouchable_is(blocks[9] + 112), UNTOUCHABLE_IS_CHECKED);
     slabs_give_back(&slabs, blocks[3]);
     slabs_give_back(&slabs, blocks[7]);
+    assert_int_equal(untouchable_is(blocks[7] + 99), UNTOUCHABLE_IS_CHECKED);
     void *other = slabs_take(&slabs, 200);
     assert_ptr_not_equal(other, blocks[7]);
     assert_ptr_equal(slabs_take(&slabs, 100), blocks[7]);
     assert_ptr_equal(slabs_take(&slabs, 110), blocks[3]);
+    assert_false(untouchable_is(blocks[7] + 99) || untouchable_is(blocks[3] + 109));
     slabs_clear(&slabs);
 }
 

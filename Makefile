@@ -207,7 +207,7 @@ bench-programs: demo-programs $(BENCHMARKS_release)
 unit-programs: $(TESTS_release) $(TESTS_asan) $(FUZZERS_release) $(FUZZERS_asan)
 	@:
 
-test-programs: demo-programs unit-programs asan
+test-programs: bench-programs unit-programs asan
 	@:
 
 unit: ## build and run the C unit tests; no broker is needed

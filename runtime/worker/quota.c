@@ -182,8 +182,9 @@ static void *reallocate(struct quota *quota, void *block, size_t old_bytes, size
     return move(quota, block, old_bytes, new_bytes);
 }
 
-static void *change(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes)
+void *quota_place(void *data, void *block, size_t old_bytes, size_t new_bytes)
 {
+    struct quota *quota = data;
     if (block && new_bytes > 0)
         return reallocate(quota, block, old_bytes, new_bytes);
     if (block)
@@ -199,7 +200,7 @@ static void *allocate(void *data, void *block, size_t old_bytes, size_t new_byte
         (((wanted > quota->watch || quota_is_scattered(quota)) && !look(quota, wanted)) ||
          !quota_has_stack(quota)))
         return NULL;
-    void *moved = change(quota, block, old_bytes, new_bytes);
+    void *moved = quota_place(quota, block, old_bytes, new_bytes);
     if (!moved && new_bytes > 0) {
         trip_arm(quota->trip, TRIP_MEMORY);
         return NULL;

@@ -83,7 +83,11 @@ size_t quota_room(const struct quota *quota);
  */
 void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes);
 
-/* The same for a new block that must not be refused; NULL only where the system has none. */
+/* The same, where blocks lie and no more: nothing is counted and nothing refused. A lua_Alloc of the quota,
+ * for measuring what counting costs. */
+void *quota_place(void *quota, void *block, size_t old_bytes, size_t new_bytes);
+
+/* As quota_reallocate, for a new block that must not be refused; NULL only where the system has none. */
 void *quota_allocate_anyway(struct quota *quota, size_t bytes);
 
 /* Looks how deep the native stack is, and trips where it is too deep; false where it is so deep that there is

@@ -39,9 +39,8 @@ static inline void subject_open(struct subject *subject, struct fixture *fixture
     subject->assignment.board = fixture->board;
     subject->assignment.cache = &fixture->cache;
     subject->assignment.waits = &subject->waits;
-    /* None: LuaJIT's allocator could not free what lies in there. */
     subject->assignment.home = &subject->home;
-    home_init(&subject->home, 0);
+    home_init(&subject->home, HOME_BYTES);
     buffer_init(&subject->frame, 1 << 20);
     add_delivery(&subject->frame, fixture, parcel);
     struct slice payload = { .data = subject->frame.data + WIRE_HEADER_BYTES,

@@ -87,6 +87,17 @@ describe("scripts/dev/bench", function()
     return process.run({ root .. "/scripts/dev/bench", ... })
   end
 
+  it("measures, and tells it to people and machines", function()
+    local space = workspace.new()
+    local path = space.path .. "/figures.json"
+    local result = bench("limits", "parts", "--rounds", "1", "--json", path)
+    assert.equal("", result.err)
+    assert.equal(0, result.code)
+    assert.truthy(result.out:find("quota and deadline cost under 300 ns a message", 1, true))
+    local sections = cjson.decode(space:read "figures.json").sections
+    assert.is_true(#sections.limits.counted_ns > 1 and sections.parts ~= nil)
+  end)
+
   it("draws from the file that --json writes", function()
     local space = workspace.new()
     local path = space:write("figures.json", json_text.encode(report()))

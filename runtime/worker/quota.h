@@ -83,8 +83,8 @@ size_t quota_room(const struct quota *quota);
  */
 void *quota_reallocate(struct quota *quota, void *block, size_t old_bytes, size_t new_bytes);
 
-/* The same, where blocks lie and no more: nothing is counted and nothing refused. A lua_Alloc of the quota,
- * for measuring what counting costs. */
+/* The same without a quota: a block is put into its place, uncounted, and none is refused. For measuring what
+ * counting costs, as the lua_Alloc of a state that was opened by this quota. */
 void *quota_place(void *quota, void *block, size_t old_bytes, size_t new_bytes);
 
 /* As quota_reallocate, for a new block that must not be refused; NULL only where the system has none. */

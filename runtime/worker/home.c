@@ -76,7 +76,7 @@ void home_keep(struct home *home, const struct quota *quota, lua_State *lua, siz
     home->copy = map(home->used);
     if (!home->copy)
         return;
-    untouchable_end(home->memory, home->used);
+    untouchable_end(home->memory, home->used); /* blocks that were given back are copied, too */
     memcpy(home->copy, home->memory, home->used);
     memcpy(home->copy_given_back, home->given_back, sizeof home->given_back);
     (void)mprotect(home->copy, home->used, PROT_READ);

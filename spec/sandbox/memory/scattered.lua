@@ -3,6 +3,7 @@
 local attack = require "attack"
 
 local SLAB_BYTES = 32 * 1024
+local HEAD_BYTES, STAMP_BYTES = 24, 8 -- of a string: LuaJIT's, and what makes each another one
 
 return attack(function()
   local kept, count = {}, 0
@@ -10,7 +11,7 @@ return attack(function()
     local all = {}
     for i = 1, 1e6 / size do
       count = count + 1
-      all[i] = ("%08d"):format(count) .. ("x"):rep(size - 32)
+      all[i] = ("%08d"):format(count) .. ("x"):rep(size - HEAD_BYTES - STAMP_BYTES)
     end
     for i = 1, #all, math.ceil(SLAB_BYTES / size) do kept[#kept + 1] = all[i] end
   end
